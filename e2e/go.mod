@@ -1,0 +1,7 @@
+module github.com/apisix-webhooks/apisix-webhooks/e2e
+
+go 1.26
+
+require github.com/apisix-webhooks/apisix-webhooks/internal v0.0.0
+
+replace github.com/apisix-webhooks/apisix-webhooks/internal => ../internal
