@@ -1,0 +1,110 @@
+package contract
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+)
+
+// Headers of a callback command beside the event's attributes.
+const (
+	commandDelivery     = "x-webhook-delivery"
+	commandSubscription = "x-webhook-subscription"
+	commandResource     = "x-webhook-resource"
+	commandAttempt      = "x-webhook-attempt"
+	commandCreated      = "x-webhook-created"
+	commandDue          = "x-webhook-due"
+	commandBase64       = "x-webhook-base64"
+)
+
+// HeaderReason is the AMQP header that says why a message is in the dead-letter queue.
+const HeaderReason = "x-webhook-reason"
+
+// ErrCommand is what every refused command wraps.
+var ErrCommand = errors.New("not a callback command")
+
+// Command asks for one delivery: this event to this subscription. On the wire it is the event in CloudEvents' binary mode,
+// the data untouched as the body, with the command's own fields as further headers.
+type Command struct {
+	Delivery     string
+	Subscription string
+	Resource     string
+	// Attempt counts from 1: the attempt that this command asks for.
+	Attempt int
+	// Created is when the delivery came to be; milliseconds count.
+	Created time.Time
+	// Due is when the attempt may start; zero means now.
+	Due   time.Time
+	Event *event.Event
+}
+
+// Encode returns the command as an AMQP message's content type, headers and body. The body shares the event's bytes.
+func (c Command) Encode() (contentType string, headers map[string]any, body []byte) {
+	headers = EventHeaders(c.Event)
+	maps.Copy(headers, map[string]any{
+		commandDelivery:     c.Delivery,
+		commandSubscription: c.Subscription,
+		commandResource:     c.Resource,
+		commandAttempt:      int64(c.Attempt),
+		commandCreated:      c.Created.UnixMilli(),
+	})
+	if !c.Due.IsZero() {
+		headers[commandDue] = c.Due.UnixMilli()
+	}
+	if c.Event.DataBase64 {
+		headers[commandBase64] = true
+	}
+	return c.Event.DataContentType(), headers, c.Event.DataEncoded
+}
+
+// DecodeCommand reads what Encode wrote, or returns an error that wraps ErrCommand.
+func DecodeCommand(contentType string, headers map[string]any, body []byte) (Command, error) {
+	e, err := binaryEvent(contentType, headers, body)
+	if err == nil {
+		e.DataBase64, _ = headers[commandBase64].(bool)
+		e, err = checked(e)
+	}
+	if err != nil {
+		return Command{}, fmt.Errorf("%w: %w", ErrCommand, err)
+	}
+	c := Command{
+		Delivery: text(headers, commandDelivery), Subscription: text(headers, commandSubscription),
+		Resource: text(headers, commandResource), Attempt: int(number(headers, commandAttempt)),
+		Created: moment(headers, commandCreated), Due: moment(headers, commandDue), Event: e,
+	}
+	if c.Delivery == "" || c.Subscription == "" || c.Resource == "" {
+		return Command{}, fmt.Errorf("%w: %s, %s and %s are all needed", ErrCommand, commandDelivery, commandSubscription, commandResource)
+	}
+	if c.Attempt < 1 || c.Attempt > 1000 {
+		return Command{}, fmt.Errorf("%w: %s must be 1 to 1000", ErrCommand, commandAttempt)
+	}
+	return c, nil
+}
+
+// DueOf reads the due time of a command without decoding the rest; zero if there is none.
+func DueOf(headers map[string]any) time.Time { return moment(headers, commandDue) }
+
+func text(headers map[string]any, name string) string {
+	s, _ := headers[name].(string)
+	return s
+}
+
+func number(headers map[string]any, name string) int64 {
+	switch n := headers[name].(type) {
+	case int64:
+		return n
+	case int32:
+		return int64(n)
+	}
+	return 0
+}
+
+func moment(headers map[string]any, name string) time.Time {
+	if ms := number(headers, name); ms > 0 {
+		return time.UnixMilli(ms).UTC()
+	}
+	return time.Time{}
+}

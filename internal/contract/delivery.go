@@ -1,0 +1,43 @@
+package contract
+
+import "time"
+
+// DeliveryStatus of a delivery.
+type DeliveryStatus string
+
+// The states of a delivery.
+const (
+	DeliveryPending   DeliveryStatus = "pending"   // an attempt is due now or later
+	DeliverySucceeded DeliveryStatus = "succeeded" // the endpoint answered 2xx
+	DeliveryFailed    DeliveryStatus = "failed"    // given up; see Reason
+	DeliveryCanceled  DeliveryStatus = "canceled"  // the subscription was paused or ended before an attempt
+)
+
+// Delivery is one event on its way to one subscription, as the deliveries calls show it.
+type Delivery struct {
+	ID           string         `json:"id"`
+	Subscription string         `json:"subscription_id"`
+	EventID      string         `json:"event_id"`
+	EventSource  string         `json:"event_source"`
+	EventType    string         `json:"event_type"`
+	Status       DeliveryStatus `json:"status"`
+	Reason       string         `json:"reason,omitempty"`
+	CreatedAt    time.Time      `json:"created_at"`
+	UpdatedAt    time.Time      `json:"updated_at"`
+	NextAttempt  time.Time      `json:"next_attempt_at,omitzero"`
+	Attempts     []Attempt      `json:"attempts,omitempty"`
+}
+
+// Attempt is one try to call the consumer's endpoint.
+type Attempt struct {
+	Number int       `json:"number"`
+	At     time.Time `json:"at"`
+	// DurationMS is how long the call took through the gateway, in milliseconds.
+	DurationMS int64 `json:"duration_ms"`
+	// Status is the endpoint's HTTP status; zero if it never answered.
+	Status int `json:"status,omitempty"`
+	// Outcome is what the egress said of the call.
+	Outcome Outcome `json:"outcome"`
+	// Error says in a sentence what went wrong; empty on success.
+	Error string `json:"error,omitempty"`
+}

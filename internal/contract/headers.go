@@ -1,0 +1,53 @@
+package contract
+
+import "strings"
+
+// Headers between the parts. None of them ever leaves the gateway towards a consumer's endpoint.
+const (
+	// HeaderStatement carries a signed statement: of the caller (plugin → subscription service) or of a callback
+	// (callback service → plugin).
+	HeaderStatement = "X-Webhook-Statement"
+	// HeaderPass carries the one-time pass from the webhook-callback plugin to the egress in the same process.
+	HeaderPass = "X-Webhook-Pass" // #nosec G101 -- a header's name
+	// HeaderOutcome is set by the egress on every answer: one of the Outcome values. An answer without it did not come
+	// from the egress, so the gateway itself failed.
+	HeaderOutcome = "X-Webhook-Outcome"
+)
+
+// CallbackPath is the gateway's route for callbacks. No resource can be named like it.
+const CallbackPath = "/-/callback"
+
+// GatewayPrefix is what the webhook-subscribe plugin puts before the public path when it hands a call to the
+// subscription service.
+const GatewayPrefix = "/gateway"
+
+// Outcome tells what became of a callback beyond the gateway: the fixed vocabulary of HeaderOutcome.
+type Outcome string
+
+// The outcomes. OutcomeResponse is the only one with an answer of the consumer's endpoint.
+const (
+	OutcomeResponse       Outcome = "response"        // the endpoint answered; status and body are its own
+	OutcomeAddressRefused Outcome = "address_refused" // the address is not one we may dial
+	OutcomeDNS            Outcome = "dns"             // the host does not resolve
+	OutcomeConnect        Outcome = "connect"         // no connection: refused, unreachable
+	OutcomeTLS            Outcome = "tls"             // handshake or certificate
+	OutcomeTimeout        Outcome = "timeout"         // no complete answer in time
+	OutcomeReset          Outcome = "reset"           // the connection broke, or what came was not HTTP
+	OutcomeUnvouched      Outcome = "unvouched"       // the egress was called without a valid pass
+	OutcomeOverloaded     Outcome = "overloaded"      // the egress is at its connection limit
+)
+
+// internalPrefixes are the header names that speak of identity or trust; only the gateway may set them.
+var internalPrefixes = []string{"x-webhook-", "x-consumer-", "x-credential-"}
+
+// IsInternalHeader reports whether a header name is reserved for the gateway. Case does not matter, and an underscore
+// counts as a hyphen: X_Consumer_Id is another header than X-Consumer-Id on the wire, but not to every reader of it.
+func IsInternalHeader(name string) bool {
+	folded := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	for _, prefix := range internalPrefixes {
+		if strings.HasPrefix(folded, prefix) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,133 @@
+package contract
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Audiences keep a statement for one reader from being shown to another.
+const (
+	audienceSubscription = "subscription-service"
+	audienceCallback     = "webhook-callback"
+	issuerGateway        = "apisix-webhooks/gateway"
+	issuerCallback       = "apisix-webhooks/callback-service"
+)
+
+// StatementLife is how long a statement holds.
+const StatementLife = 60 * time.Second
+
+// MinKeyBytes is the shortest HMAC key that is taken (RFC 7518, section 3.2: no shorter than the hash).
+const MinKeyBytes = 32
+
+// ErrStatement is what every refused statement wraps. Its text never holds the statement.
+var ErrStatement = errors.New("statement refused")
+
+// Caller is what the gateway says of who calls: the subject of the statement to the subscription service.
+type Caller struct {
+	Consumer string
+	Resource string
+	Action   string
+}
+
+// Callback is what the callback service says of one call: exactly this target, for this subscription and delivery.
+type Callback struct {
+	Target       string
+	Subscription string
+	Delivery     string
+	// Timeout bounds the whole call at the egress. Zero means the egress's default.
+	Timeout time.Duration
+}
+
+// Signer makes and checks statements with one HMAC-SHA-256 key, as compact JWTs (RFC 7519).
+type Signer struct {
+	key []byte
+	now func() time.Time
+}
+
+// NewSigner refuses a key shorter than MinKeyBytes. now is the clock, time.Now in production.
+func NewSigner(key []byte, now func() time.Time) (*Signer, error) {
+	if len(key) < MinKeyBytes {
+		return nil, fmt.Errorf("the key has %d bytes: give at least %d", len(key), MinKeyBytes)
+	}
+	return &Signer{key: key, now: now}, nil
+}
+
+type callerClaims struct {
+	Resource string `json:"resource"`
+	Action   string `json:"action"`
+	jwt.RegisteredClaims
+}
+
+type callbackClaims struct {
+	Target    string `json:"target"`
+	TimeoutMS int64  `json:"timeout_ms,omitempty"`
+	jwt.RegisteredClaims
+}
+
+// SignCaller states who calls and for which resource.
+func (s *Signer) SignCaller(c Caller) (string, error) {
+	return s.sign(callerClaims{c.Resource, c.Action, s.registered(issuerGateway, audienceSubscription, c.Consumer, NewID("st"))})
+}
+
+// VerifyCaller returns the caller of a statement, or an error that wraps ErrStatement.
+func (s *Signer) VerifyCaller(token string) (Caller, error) {
+	var claims callerClaims
+	if err := s.verify(token, &claims, issuerGateway, audienceSubscription); err != nil {
+		return Caller{}, err
+	}
+	c := Caller{Consumer: claims.Subject, Resource: claims.Resource, Action: claims.Action}
+	if c.Consumer == "" || c.Resource == "" || c.Action == "" {
+		return Caller{}, fmt.Errorf("%w: consumer, resource and action are all needed", ErrStatement)
+	}
+	return c, nil
+}
+
+// SignCallback states one callback.
+func (s *Signer) SignCallback(c Callback) (string, error) {
+	return s.sign(callbackClaims{c.Target, c.Timeout.Milliseconds(),
+		s.registered(issuerCallback, audienceCallback, c.Subscription, c.Delivery)})
+}
+
+// VerifyCallback returns the callback of a statement, or an error that wraps ErrStatement.
+func (s *Signer) VerifyCallback(token string) (Callback, error) {
+	var claims callbackClaims
+	if err := s.verify(token, &claims, issuerCallback, audienceCallback); err != nil {
+		return Callback{}, err
+	}
+	c := Callback{Target: claims.Target, Subscription: claims.Subject, Delivery: claims.ID,
+		Timeout: time.Duration(claims.TimeoutMS) * time.Millisecond}
+	if c.Target == "" || c.Subscription == "" || c.Delivery == "" || c.Timeout < 0 {
+		return Callback{}, fmt.Errorf("%w: target, subscription and delivery are all needed", ErrStatement)
+	}
+	return c, nil
+}
+
+func (s *Signer) registered(issuer, audience, subject, id string) jwt.RegisteredClaims {
+	now := s.now()
+	return jwt.RegisteredClaims{
+		Issuer: issuer, Audience: jwt.ClaimStrings{audience}, Subject: subject, ID: id,
+		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(StatementLife)),
+	}
+}
+
+func (s *Signer) sign(claims jwt.Claims) (string, error) {
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(s.key)
+	if err != nil {
+		return "", fmt.Errorf("signing a statement: %w", err)
+	}
+	return token, nil
+}
+
+func (s *Signer) verify(token string, claims jwt.Claims, issuer, audience string) error {
+	_, err := jwt.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return s.key, nil },
+		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithTimeFunc(s.now),
+		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+		jwt.WithLeeway(5*time.Second))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStatement, err)
+	}
+	return nil
+}

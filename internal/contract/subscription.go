@@ -1,0 +1,138 @@
+package contract
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Status of a subscription.
+type Status string
+
+// The states of a subscription. Only an active one gets callbacks.
+const (
+	StatusPending  Status = "pending"
+	StatusActive   Status = "active"
+	StatusPaused   Status = "paused"
+	StatusDisabled Status = "disabled"
+)
+
+// Format of a callback's request.
+type Format string
+
+// The formats: how the event travels in the callback (CloudEvents HTTP binding 1.0, or the data alone).
+const (
+	FormatStructured Format = "cloudevents-structured"
+	FormatBinary     Format = "cloudevents-binary"
+	FormatData       Format = "data"
+)
+
+// Auth is the credential that the consumer wants to see on its callbacks. Write-only: no API answer carries it.
+type Auth struct {
+	Type     string `json:"type"` // "bearer" or "basic"
+	Token    string `json:"token,omitempty"`
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"` // #nosec G117 -- stored for the callback service; the API has its own shape
+}
+
+// Subscription is the record as it is kept. The API shows a part of it: neither Secrets nor Auth.
+type Subscription struct {
+	ID          string            `json:"id"`
+	Consumer    string            `json:"consumer"`
+	Resource    string            `json:"resource"`
+	CallbackURL string            `json:"callback_url"`
+	Types       []string          `json:"types,omitempty"`
+	Format      Format            `json:"format"`
+	Headers     map[string]string `json:"headers,omitempty"`
+	Auth        *Auth             `json:"auth,omitempty"`
+	Description string            `json:"description,omitempty"`
+	Status      Status            `json:"status"`
+	Secrets     []Secret          `json:"secrets"`
+	CreatedAt   time.Time         `json:"created_at"`
+	UpdatedAt   time.Time         `json:"updated_at"`
+	// Revision counts the changes; a write names the revision that it read.
+	Revision int64 `json:"revision"`
+}
+
+// Secret signs callbacks, in the form of Standard Webhooks: "whsec_" and base64. Zero Until: no end.
+type Secret struct {
+	Value string    `json:"value"`
+	Until time.Time `json:"until,omitzero"`
+}
+
+// SigningSecrets returns the secrets that sign at a time, newest first.
+func (s Subscription) SigningSecrets(now time.Time) []string {
+	var live []string
+	for _, secret := range s.Secrets {
+		if secret.Until.IsZero() || now.Before(secret.Until) {
+			live = append(live, secret.Value)
+		}
+	}
+	return live
+}
+
+var typeSegment = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+// ValidateTypePattern refuses what cannot match an event type: segments of letters, digits, _ and -, separated by dots;
+// "*" stands for one segment, "**" for the rest and only at the end.
+func ValidateTypePattern(pattern string) error {
+	if pattern == "" {
+		return errors.New("is empty: give an event type such as order.created, or leave types out for all")
+	}
+	segments := strings.Split(pattern, ".")
+	for i, segment := range segments {
+		switch {
+		case segment == "*", typeSegment.MatchString(segment):
+		case segment == "**" && i == len(segments)-1:
+		case segment == "**":
+			return fmt.Errorf("%q: ** stands for the rest and must be last", Printable(pattern))
+		default:
+			return fmt.Errorf("%q: separate segments of letters, digits, _ or - by dots; * matches one segment, ** the rest", Printable(pattern))
+		}
+	}
+	return nil
+}
+
+// MatchesType reports whether one of the patterns matches the event type. No patterns match every type.
+func MatchesType(patterns []string, eventType string) bool {
+	if len(patterns) == 0 {
+		return true
+	}
+	for _, pattern := range patterns {
+		if matchType(pattern, eventType) {
+			return true
+		}
+	}
+	return false
+}
+
+func matchType(pattern, eventType string) bool {
+	for {
+		if pattern == "**" {
+			return eventType != ""
+		}
+		p, restP, moreP := strings.Cut(pattern, ".")
+		e, restE, moreE := strings.Cut(eventType, ".")
+		if e == "" || p != "*" && p != e || moreP != moreE {
+			return false
+		}
+		if !moreP {
+			return true
+		}
+		pattern, eventType = restP, restE
+	}
+}
+
+// Fingerprint is the same for two subscriptions of one consumer that ask for the same thing.
+func (s Subscription) Fingerprint() string {
+	types := slices.Sorted(slices.Values(s.Types))
+	asked, _ := json.Marshal([]any{s.Consumer, s.Resource, s.CallbackURL, types, s.Format, s.Headers, s.Auth, s.Description}) // plain values: never fails
+	sum := sha256.Sum256(asked)
+	return hex.EncodeToString(sum[:16])
+}

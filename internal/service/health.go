@@ -1,0 +1,83 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Health answers the two questions apart: does the process live, and can it work.
+type Health struct {
+	mu       sync.Mutex
+	checks   map[string]func(context.Context) error
+	stopping atomic.Bool
+}
+
+// Check adds a dependency that must answer for the process to be ready.
+func (h *Health) Check(name string, check func(context.Context) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.checks == nil {
+		h.checks = map[string]func(context.Context) error{}
+	}
+	h.checks[name] = check
+}
+
+// Handler serves /healthz, /readyz and /metrics. For everything else see the mux that it is mounted on.
+func (a *App) Handler() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /readyz", a.Health.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Metrics, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// ready asks every dependency at once, for at most two seconds.
+func (h *Health) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	status, answers := http.StatusOK, h.ask(ctx)
+	if h.stopping.Load() {
+		answers["process"] = "is stopping"
+	}
+	for _, answer := range answers {
+		if answer != "ok" {
+			status = http.StatusServiceUnavailable
+		}
+	}
+	writeJSON(w, status, answers)
+}
+
+func (h *Health) ask(ctx context.Context) map[string]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	answers := map[string]string{"process": "ok"}
+	for name, check := range h.checks {
+		wg.Go(func() {
+			answer := "ok"
+			if err := check(ctx); err != nil {
+				answer = err.Error()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			answers[name] = answer
+		})
+	}
+	wg.Wait()
+	return answers
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client hung up: nobody left to tell
+}

@@ -1,0 +1,126 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Process is one of the project's services.
+type Process[C any] struct {
+	Name string
+	// Start brings everything up and returns; the App keeps it running.
+	Start func(ctx context.Context, config C, app *App) error
+	// HealthAddress tells where /readyz is served, for the argument "healthcheck".
+	HealthAddress func(config C) string
+}
+
+// base is what every service reads beside its own configuration.
+type base struct {
+	LogLevel        zapcore.Level `env:"WEBHOOK_LOG_LEVEL" envDefault:"info"`
+	ShutdownTimeout time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
+}
+
+// Main runs a service until SIGTERM or SIGINT and exits: 0 after a clean stop, 1 otherwise. With the argument "healthcheck"
+// it asks a running one whether it is ready, for containers without a shell.
+func Main[C any](p Process[C]) {
+	config, err := Environment[C]()
+	if err == nil && len(os.Args) > 1 && os.Args[1] == "healthcheck" {
+		err = healthcheck(p.HealthAddress(config))
+	} else if err == nil {
+		err = p.run(config)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", p.Name, err)
+		os.Exit(1)
+	}
+}
+
+func (p Process[C]) run(config C) error {
+	common, err := Environment[base]()
+	if err != nil {
+		return err
+	}
+	log, err := Logger(common.LogLevel, p.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }() // stderr cannot always be synced
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	app := New(log)
+	err = p.Start(ctx, config, app)
+	if err == nil {
+		log.Info("started")
+		err = app.Wait(ctx)
+	}
+	if err != nil {
+		log.Error("failed", zap.Error(err))
+	}
+	log.Info("stopping")
+	return errors.Join(err, app.Stop(common.ShutdownTimeout))
+}
+
+// Environment reads a configuration from environment variables and reports all faults at once, without the values.
+func Environment[C any]() (C, error) {
+	config, err := env.ParseAs[C]()
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return config, err
+	}
+	texts := make([]string, len(all.Errors))
+	for i, fault := range all.Errors {
+		texts[i] = describe(fault)
+	}
+	return config, errors.New(strings.Join(texts, "; "))
+}
+
+// describe leaves out the value: it may be a secret.
+func describe(fault error) string {
+	var parse env.ParseError
+	if errors.As(fault, &parse) {
+		return fmt.Sprintf("%s cannot be read as a %s", parse.Name, parse.Type)
+	}
+	return fault.Error()
+}
+
+// Logger writes JSON lines to stderr.
+func Logger(level zapcore.Level, name string) (*zap.Logger, error) {
+	config := zap.NewProductionConfig()
+	config.Level = zap.NewAtomicLevelAt(level)
+	config.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	config.DisableStacktrace = true
+	log, err := config.Build()
+	if err != nil {
+		return nil, fmt.Errorf("building the logger: %w", err)
+	}
+	return log.Named(name), nil
+}
+
+func healthcheck(address string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+strings.Replace(address, "0.0.0.0", "127.0.0.1", 1)+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("asking %s: %w", address, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("asking %s: %w", address, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %d", address, resp.StatusCode)
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+)
+
+// PutResource creates or replaces a resource and reports whether it is new.
+func (s *Store) PutResource(ctx context.Context, r contract.Resource) (created bool, err error) {
+	added, err := s.rdb.HSet(ctx, s.key.resources(), r.Name, encode(r)).Result()
+	if err != nil {
+		return false, fmt.Errorf("writing the resource: %w", err)
+	}
+	return added == 1, nil
+}
+
+// Resource returns one resource or ErrNotFound.
+func (s *Store) Resource(ctx context.Context, name string) (contract.Resource, error) {
+	text, err := s.rdb.HGet(ctx, s.key.resources(), name).Result()
+	return decode[contract.Resource](text, err, "resource")
+}
+
+// Resources returns all resources by name.
+func (s *Store) Resources(ctx context.Context) ([]contract.Resource, error) {
+	all, err := list[contract.Resource](ctx, s.rdb, s.key.resources())
+	slices.SortFunc(all, func(a, b contract.Resource) int { return cmp.Compare(a.Name, b.Name) })
+	return all, err
+}
+
+// DeleteResource removes a resource: ErrNotFound, or ErrConflict while it has subscriptions.
+func (s *Store) DeleteResource(ctx context.Context, name string) error {
+	n, err := deleteResource.Run(ctx, s.rdb, []string{s.key.resources(), s.key.resourceSubs(name)}, name).Int()
+	switch {
+	case err != nil:
+		return fmt.Errorf("deleting the resource: %w", err)
+	case n < 0:
+		return fmt.Errorf("the resource has subscriptions: %w", ErrConflict)
+	case n == 0:
+		return fmt.Errorf("resource: %w", ErrNotFound)
+	}
+	return nil
+}
+
+// deleteResource
+// KEYS 1 resources, 2 subscriptions of the resource. ARGV 1 name. Output: 1 deleted, 0 not there, -1 has subscriptions.
+var deleteResource = redis.NewScript(`
+if redis.call('SCARD', KEYS[2]) > 0 then return -1 end
+return redis.call('HDEL', KEYS[1], ARGV[1])`)
+
+// PutConsumer creates or replaces a consumer.
+func (s *Store) PutConsumer(ctx context.Context, c contract.Consumer) error {
+	if err := s.rdb.HSet(ctx, s.key.consumers(), c.ID, encode(c)).Err(); err != nil {
+		return fmt.Errorf("writing the consumer: %w", err)
+	}
+	return nil
+}
+
+// Consumer returns one consumer or ErrNotFound.
+func (s *Store) Consumer(ctx context.Context, id string) (contract.Consumer, error) {
+	text, err := s.rdb.HGet(ctx, s.key.consumers(), id).Result()
+	return decode[contract.Consumer](text, err, "consumer")
+}
+
+// Consumers returns all consumers by name, then id.
+func (s *Store) Consumers(ctx context.Context) ([]contract.Consumer, error) {
+	all, err := list[contract.Consumer](ctx, s.rdb, s.key.consumers())
+	slices.SortFunc(all, func(a, b contract.Consumer) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	return all, err
+}
+
+// DeleteConsumer removes a consumer, its keys and its subscriptions. The consumer itself goes first: from then on its keys
+// open nothing, whatever becomes of the rest.
+func (s *Store) DeleteConsumer(ctx context.Context, id string) error {
+	n, err := s.rdb.HDel(ctx, s.key.consumers(), id).Result()
+	if err != nil {
+		return fmt.Errorf("deleting the consumer: %w", err)
+	}
+	subs, err := s.rdb.SMembers(ctx, s.key.consumerSubs(id)).Result()
+	if err != nil {
+		return fmt.Errorf("reading the consumer's subscriptions: %w", err)
+	}
+	for _, sub := range subs {
+		if err := s.DeleteSubscription(ctx, sub); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	records, err := s.keyRecords(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, record := range records {
+		if err := s.DeleteKey(ctx, id, record.ID); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	if n == 0 {
+		return fmt.Errorf("consumer: %w", ErrNotFound)
+	}
+	return nil
+}
+
+// Key is an API key of a consumer. The key itself is not kept.
+type Key struct {
+	ID        string    `json:"id"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// keyRecord stands under the key's hash, and under the key's id for the way back.
+type keyRecord struct {
+	Key
+	Consumer string `json:"consumer"`
+	Hash     string `json:"hash"`
+}
+
+// CreateKey makes a key for a consumer. The plain key is returned this one time.
+func (s *Store) CreateKey(ctx context.Context, consumer string, now time.Time) (Key, string, error) {
+	var raw [32]byte
+	_, _ = rand.Read(raw[:]) // never fails
+	plain := "whk_" + base64.RawURLEncoding.EncodeToString(raw[:])
+	record := keyRecord{Key: Key{ID: contract.NewID("key"), CreatedAt: now.UTC()}, Consumer: consumer, Hash: contract.HashKey(plain)}
+	if _, err := s.Consumer(ctx, consumer); err != nil {
+		return Key{}, "", err
+	}
+	pipe := s.rdb.TxPipeline()
+	pipe.HSet(ctx, s.key.apiKeys(), record.Hash, encode(record))
+	pipe.HSet(ctx, s.key.consumerKeys(consumer), record.ID, encode(record))
+	if _, err := pipe.Exec(ctx); err != nil {
+		return Key{}, "", fmt.Errorf("writing the key: %w", err)
+	}
+	return record.Key, plain, nil
+}
+
+// Keys returns a consumer's keys, oldest first.
+func (s *Store) Keys(ctx context.Context, consumer string) ([]Key, error) {
+	if _, err := s.Consumer(ctx, consumer); err != nil {
+		return nil, err
+	}
+	records, err := s.keyRecords(ctx, consumer)
+	out := make([]Key, 0, len(records))
+	for _, record := range records {
+		out = append(out, record.Key)
+	}
+	return out, err
+}
+
+func (s *Store) keyRecords(ctx context.Context, consumer string) ([]keyRecord, error) {
+	records, err := list[keyRecord](ctx, s.rdb, s.key.consumerKeys(consumer))
+	slices.SortFunc(records, func(a, b keyRecord) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return records, err
+}
+
+// DeleteKey revokes a key, or returns ErrNotFound.
+func (s *Store) DeleteKey(ctx context.Context, consumer, id string) error {
+	text, err := s.rdb.HGet(ctx, s.key.consumerKeys(consumer), id).Result()
+	record, err := decode[keyRecord](text, err, "key")
+	if err != nil {
+		return err
+	}
+	pipe := s.rdb.TxPipeline()
+	pipe.HDel(ctx, s.key.apiKeys(), record.Hash)
+	pipe.HDel(ctx, s.key.consumerKeys(consumer), id)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("deleting the key: %w", err)
+	}
+	return nil
+}
+
+// Access is what one API key opens on one resource.
+type Access struct {
+	// Consumer is empty if the key is unknown.
+	Consumer string
+	// Known tells whether the resource exists.
+	Known bool
+	// Actions are what the consumer's grants allow on the resource.
+	Actions []string
+}
+
+// Authenticate looks a key up by its hash, with its consumer's grants for a resource, in one round trip. An unknown key is
+// no error: see Access.Consumer.
+func (s *Store) Authenticate(ctx context.Context, keyHash, resource string) (Access, error) {
+	found, err := authenticate.Run(ctx, s.rdb, []string{s.key.apiKeys(), s.key.consumers(), s.key.resources()}, keyHash, resource).Slice()
+	if err != nil {
+		return Access{}, fmt.Errorf("looking a key up: %w", err)
+	}
+	access := Access{Known: found[1] == int64(1)}
+	if text, ok := found[0].(string); ok {
+		consumer, err := decode[contract.Consumer](text, nil, "consumer")
+		if err != nil {
+			return Access{}, err
+		}
+		access.Consumer, access.Actions = consumer.ID, consumer.ActionsOn(resource)
+	}
+	return access, nil
+}
+
+// authenticate
+// KEYS 1 api keys, 2 consumers, 3 resources. ARGV 1 hash of the key, 2 resource.
+// Output: the consumer's record or false, 1 if the resource exists.
+var authenticate = redis.NewScript(`
+local known = redis.call('HEXISTS', KEYS[3], ARGV[2])
+local record = redis.call('HGET', KEYS[1], ARGV[1])
+if not record then return {false, known} end
+return {redis.call('HGET', KEYS[2], cjson.decode(record).consumer), known}`)
+
+func list[T any](ctx context.Context, rdb *redis.Client, key string) ([]T, error) {
+	texts, err := rdb.HVals(ctx, key).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading a list: %w", err)
+	}
+	all := make([]T, 0, len(texts))
+	for _, text := range texts {
+		v, err := decode[T](text, nil, "record")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}

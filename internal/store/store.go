@@ -1,0 +1,90 @@
+// Package store keeps everything that is kept in Redis: resources, consumers and their keys, subscriptions, deliveries.
+// It is the only package that knows Redis.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// What callers match with errors.Is. Every other error means that Redis could not be asked.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrConflict = errors.New("conflict")
+	// ErrStale means that the record changed since it was read: read again.
+	ErrStale = errors.New("changed meanwhile")
+)
+
+// Options of a store.
+type Options struct {
+	// URL is redis://user:password@host:port/db or rediss://…
+	URL string
+	// Namespace comes before every key; "webhook" unless it is set.
+	Namespace string
+	// Timeout bounds each call to Redis, the wait for a connection included; 2 s unless it is set.
+	Timeout time.Duration
+}
+
+// Store speaks to one Redis. It is safe for concurrent use.
+type Store struct {
+	rdb   *redis.Client
+	key   keys
+	match matchCache
+}
+
+// Open makes a store. It does not connect yet: see Ping.
+func Open(o Options) (*Store, error) {
+	opts, err := redis.ParseURL(o.URL)
+	if err != nil {
+		return nil, errors.New("REDIS_URL cannot be read: write it as redis://user:password@host:port/0") // the library's error would repeat the password
+	}
+	if o.Namespace == "" {
+		o.Namespace = "webhook"
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 2 * time.Second
+	}
+	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = o.Timeout, o.Timeout, o.Timeout, o.Timeout
+	opts.MaxRetries = 1
+	opts.ContextTimeoutEnabled = true
+	return &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace}, match: matchCache{resources: map[string]matchEntry{}}}, nil
+}
+
+// Ping reports whether Redis answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("asking Redis: %w", err)
+	}
+	return nil
+}
+
+// Close ends all connections.
+func (s *Store) Close() error { return s.rdb.Close() }
+
+func encode(v any) string {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic("store: a record that cannot be encoded: " + err.Error()) // our own types of plain fields
+	}
+	return string(raw)
+}
+
+// decode reads one record; redis.Nil becomes ErrNotFound.
+func decode[T any](text string, err error, what string) (T, error) {
+	var v T
+	if errors.Is(err, redis.Nil) {
+		return v, fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	if err != nil {
+		return v, fmt.Errorf("reading %s: %w", what, err)
+	}
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		return v, fmt.Errorf("reading %s: the record is damaged: %w", what, err)
+	}
+	return v, nil
+}

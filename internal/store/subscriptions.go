@@ -1,0 +1,205 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+)
+
+// CreateSubscription keeps a new subscription, or returns the one that asks for the same thing already. ErrNotFound means
+// that the resource is gone.
+func (s *Store) CreateSubscription(ctx context.Context, sub contract.Subscription) (kept contract.Subscription, created bool, err error) {
+	sub.Revision = 1
+	existing, err := createSubscription.Run(ctx, s.rdb, []string{
+		s.key.fingerprint(sub.Fingerprint()), s.key.subscription(sub.ID), s.key.list(sub.Consumer, sub.Resource),
+		s.key.match(sub.Resource), s.key.matchVersion(sub.Resource), s.key.consumerSubs(sub.Consumer),
+		s.key.resourceSubs(sub.Resource), s.key.resources(),
+	}, sub.ID, encode(sub), sub.CreatedAt.UnixMilli(), candidate(sub), contract.NewID("v"), sub.Resource, s.key.subscription("")).Text()
+	switch {
+	case err != nil:
+		return contract.Subscription{}, false, fmt.Errorf("writing the subscription: %w", err)
+	case existing == "":
+		return contract.Subscription{}, false, fmt.Errorf("resource: %w", ErrNotFound)
+	case existing == sub.ID:
+		return sub, true, nil
+	}
+	kept, err = s.Subscription(ctx, existing)
+	return kept, false, err
+}
+
+// createSubscription
+// KEYS 1 fingerprint, 2 subscription, 3 list, 4 match, 5 match version, 6 consumer's, 7 resource's, 8 resources.
+// ARGV 1 id, 2 record, 3 created ms, 4 candidate or "", 5 version token, 6 resource, 7 prefix of subscription keys.
+// Output: the id of the subscription that stands now, ours or an older one; "" if the resource does not exist.
+var createSubscription = redis.NewScript(`
+if redis.call('HEXISTS', KEYS[8], ARGV[6]) == 0 then return '' end
+local same = redis.call('GET', KEYS[1])
+if same and redis.call('EXISTS', ARGV[7] .. same) == 1 then return same end
+redis.call('SET', KEYS[1], ARGV[1])
+redis.call('SET', KEYS[2], ARGV[2])
+redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
+redis.call('SADD', KEYS[6], ARGV[1])
+redis.call('SADD', KEYS[7], ARGV[1])
+if ARGV[4] ~= '' then
+  redis.call('HSET', KEYS[4], ARGV[1], ARGV[4])
+  redis.call('SET', KEYS[5], ARGV[5])
+end
+return ARGV[1]`)
+
+// Subscription returns one subscription or ErrNotFound.
+func (s *Store) Subscription(ctx context.Context, id string) (contract.Subscription, error) {
+	text, err := s.rdb.Get(ctx, s.key.subscription(id)).Result()
+	return decode[contract.Subscription](text, err, "subscription")
+}
+
+// Subscriptions returns a page of a consumer's subscriptions to a resource, oldest first, and the cursor of the next page,
+// "" at the end. An unreadable cursor is ErrConflict.
+func (s *Store) Subscriptions(ctx context.Context, consumer, resource, cursor string, limit int) ([]contract.Subscription, string, error) {
+	entries, err := s.page(ctx, s.key.list(consumer, resource), false, cursor, limit+1)
+	if err != nil {
+		return nil, "", err
+	}
+	next := ""
+	if len(entries) > limit {
+		entries, next = entries[:limit], cursorAt(entries[limit-1])
+	}
+	ids := make([]string, len(entries))
+	for i, entry := range entries {
+		ids[i] = entry.Member.(string)
+	}
+	found, err := s.subscriptions(ctx, ids)
+	subs := make([]contract.Subscription, 0, len(ids))
+	for _, id := range ids {
+		if sub := found[id]; sub != nil {
+			subs = append(subs, *sub)
+		}
+	}
+	return subs, next, err
+}
+
+// subscriptions reads many in one command; what is gone is left out.
+func (s *Store) subscriptions(ctx context.Context, ids []string) (map[string]*contract.Subscription, error) {
+	found := make(map[string]*contract.Subscription, len(ids))
+	if len(ids) == 0 {
+		return found, nil
+	}
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = s.key.subscription(id)
+	}
+	texts, err := s.rdb.MGet(ctx, names...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading subscriptions: %w", err)
+	}
+	for i, v := range texts {
+		text, ok := v.(string)
+		if !ok {
+			continue
+		}
+		sub, err := decode[contract.Subscription](text, nil, "subscription")
+		if err != nil {
+			return nil, err
+		}
+		found[ids[i]] = &sub
+	}
+	return found, nil
+}
+
+// UpdateSubscription replaces a record that was read at before.Revision. ErrStale: read again. ErrConflict: another
+// subscription of the consumer asks for the same thing. ErrNotFound: it is gone.
+func (s *Store) UpdateSubscription(ctx context.Context, before, after contract.Subscription) (contract.Subscription, error) {
+	after.Revision = before.Revision + 1
+	n, err := updateSubscription.Run(ctx, s.rdb, []string{
+		s.key.subscription(after.ID), s.key.fingerprint(before.Fingerprint()), s.key.fingerprint(after.Fingerprint()),
+		s.key.match(after.Resource), s.key.matchVersion(after.Resource),
+	}, after.ID, encode(after), before.Revision, candidate(after), contract.NewID("v"), s.key.subscription("")).Int()
+	switch {
+	case err != nil:
+		return contract.Subscription{}, fmt.Errorf("writing the subscription: %w", err)
+	case n == 0:
+		return contract.Subscription{}, fmt.Errorf("subscription: %w", ErrNotFound)
+	case n == -1:
+		return contract.Subscription{}, fmt.Errorf("subscription: %w", ErrStale)
+	case n == -2:
+		return contract.Subscription{}, fmt.Errorf("another subscription asks for the same: %w", ErrConflict)
+	}
+	return after, nil
+}
+
+// updateSubscription
+// KEYS 1 subscription, 2 old fingerprint, 3 new fingerprint, 4 match, 5 match version.
+// ARGV 1 id, 2 record, 3 expected revision, 4 candidate or "", 5 version token, 6 prefix of subscription keys.
+// Output: 1 done, 0 not there, -1 another revision, -2 another subscription has the new fingerprint.
+var updateSubscription = redis.NewScript(`
+local record = redis.call('GET', KEYS[1])
+if not record then return 0 end
+if cjson.decode(record).revision ~= tonumber(ARGV[3]) then return -1 end
+local same = redis.call('GET', KEYS[3])
+if same and same ~= ARGV[1] and redis.call('EXISTS', ARGV[6] .. same) == 1 then return -2 end
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+redis.call('SET', KEYS[3], ARGV[1])
+redis.call('SET', KEYS[1], ARGV[2])
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[4]) else redis.call('HDEL', KEYS[4], ARGV[1]) end
+redis.call('SET', KEYS[5], ARGV[5])
+return 1`)
+
+// DeleteSubscription ends a subscription, or returns ErrNotFound.
+func (s *Store) DeleteSubscription(ctx context.Context, id string) error {
+	sub, err := s.Subscription(ctx, id)
+	if err != nil {
+		return err
+	}
+	err = deleteSubscription.Run(ctx, s.rdb, []string{
+		s.key.subscription(id), s.key.fingerprint(sub.Fingerprint()), s.key.list(sub.Consumer, sub.Resource),
+		s.key.match(sub.Resource), s.key.matchVersion(sub.Resource), s.key.consumerSubs(sub.Consumer),
+		s.key.resourceSubs(sub.Resource), s.key.deliveries(id),
+	}, id, contract.NewID("v")).Err()
+	if err != nil {
+		return fmt.Errorf("deleting the subscription: %w", err)
+	}
+	return nil
+}
+
+// deleteSubscription
+// KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 match version, 6 consumer's, 7 resource's, 8 deliveries.
+// ARGV 1 id, 2 version token. Output: 1.
+var deleteSubscription = redis.NewScript(`
+redis.call('DEL', KEYS[1], KEYS[8])
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('HDEL', KEYS[4], ARGV[1])
+redis.call('SET', KEYS[5], ARGV[2])
+redis.call('SREM', KEYS[6], ARGV[1])
+redis.call('SREM', KEYS[7], ARGV[1])
+return 1`)
+
+// candidate is what the listener needs of an active subscription; "" for any other.
+func candidate(sub contract.Subscription) string {
+	if sub.Status != contract.StatusActive {
+		return ""
+	}
+	return "|" + strings.Join(sub.Types, " ") // type patterns have no space; the bar keeps "all types" apart from ""
+}
+
+// ChangeSubscription reads a subscription, lets change alter it and writes it back, again if somebody else was faster.
+func (s *Store) ChangeSubscription(ctx context.Context, id string, change func(*contract.Subscription) error) (contract.Subscription, error) {
+	for {
+		before, err := s.Subscription(ctx, id)
+		if err != nil {
+			return contract.Subscription{}, err
+		}
+		after := before
+		if err := change(&after); err != nil {
+			return contract.Subscription{}, err
+		}
+		after, err = s.UpdateSubscription(ctx, before, after)
+		if !errors.Is(err, ErrStale) {
+			return after, err
+		}
+	}
+}
