@@ -21,50 +21,75 @@ const (
 	mostKept     = 1000
 )
 
-// Pending names a delivery that is about to be attempted.
-type Pending struct{ Delivery, Subscription string }
+// Pending names an attempt that is about to be made.
+type Pending struct {
+	Delivery, Subscription string
+	Attempt                int
+}
 
-// Standing is what is known of a pending delivery now.
+// Standing is what is known of a pending attempt now.
 type Standing struct {
 	// Subscription is nil if it is gone.
 	Subscription *contract.Subscription
-	// Status is empty before the first attempt.
-	Status contract.DeliveryStatus
+	// Recorded is the delivery as of its last record, without attempts; nil before the first.
+	Recorded *contract.Delivery
+	// Attempted tells that this very attempt was recorded before: its outcome is known, only the broker has not heard of it.
+	Attempted bool
 }
 
-// Standings reads the subscriptions and the states of many deliveries in one round trip, in the order asked.
+// Standings reads the subscriptions and the records of many attempts in one round trip, in the order asked.
 func (s *Store) Standings(ctx context.Context, asked []Pending) ([]Standing, error) {
 	pipe := s.rdb.Pipeline()
 	subs := map[string]*redis.StringCmd{}
-	states := make([]*redis.StringCmd, len(asked))
+	records := make([]*redis.SliceCmd, len(asked))
 	for i, p := range asked {
 		if subs[p.Subscription] == nil {
 			subs[p.Subscription] = pipe.Get(ctx, s.key.subscription(p.Subscription))
 		}
-		states[i] = pipe.HGet(ctx, s.key.delivery(p.Delivery), "s")
+		records[i] = pipe.HMGet(ctx, s.key.delivery(p.Delivery), "d", attemptField(p.Attempt))
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("reading subscriptions and deliveries: %w", err)
 	}
-	records := make(map[string]*contract.Subscription, len(subs))
+	found := make(map[string]*contract.Subscription, len(subs))
 	for id, cmd := range subs {
 		sub, err := decode[contract.Subscription](cmd.Val(), cmd.Err(), "subscription")
 		switch {
 		case err == nil:
-			records[id] = &sub
+			found[id] = &sub
 		case !errors.Is(err, ErrNotFound):
 			return nil, err
 		}
 	}
 	standings := make([]Standing, len(asked))
 	for i, p := range asked {
-		if err := states[i].Err(); err != nil && !errors.Is(err, redis.Nil) {
-			return nil, fmt.Errorf("reading a delivery: %w", err)
+		standing, err := standingOf(found[p.Subscription], records[i])
+		if err != nil {
+			return nil, err
 		}
-		standings[i] = Standing{records[p.Subscription], contract.DeliveryStatus(states[i].Val())}
+		standings[i] = standing
 	}
 	return standings, nil
 }
+
+func standingOf(sub *contract.Subscription, record *redis.SliceCmd) (Standing, error) {
+	standing := Standing{Subscription: sub}
+	fields, err := record.Result()
+	if err != nil {
+		return standing, fmt.Errorf("reading a delivery: %w", err)
+	}
+	if text, ok := fields[0].(string); ok {
+		d, err := decode[contract.Delivery](text, nil, "delivery")
+		if err != nil {
+			return standing, err
+		}
+		standing.Recorded = &d
+	}
+	_, standing.Attempted = fields[1].(string)
+	return standing, nil
+}
+
+func attemptField(number int) string { return "a" + strconv.Itoa(number) }
 
 // RecordDeliveries keeps the state of deliveries, each with the attempts that it carries, in one round trip. Recording the
 // same attempt again changes nothing.
@@ -86,7 +111,7 @@ func (s *Store) recordAll(ctx context.Context, deliveries []contract.Delivery) e
 	for _, d := range deliveries {
 		args := []any{d.ID, d.CreatedAt.UnixMilli(), int64(deliveryLife / time.Second), mostKept, "s", string(d.Status)}
 		for _, a := range d.Attempts {
-			args = append(args, "a"+strconv.Itoa(a.Number), encode(a))
+			args = append(args, attemptField(a.Number), encode(a))
 		}
 		d.Attempts = nil
 		args = append(args, "d", encode(d))
