@@ -1,0 +1,155 @@
+// Package rabbit knows every exchange, queue, delay and dead letter of the broker. Publish returns
+// when the broker has confirmed; Consume hands messages out in batches and takes one outcome for
+// each. Both survive the broker's restart. It is the only importer of amqp091-go.
+//
+// The semantics are at least once, in both directions: a Publish that fails may have published some
+// of its messages, and a message whose acknowledgement the broker never saw is delivered again.
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/zap"
+)
+
+// Options of Open.
+type Options struct {
+	// Namespace prefixes every name on the broker; see NamesFor.
+	Namespace string
+	// Name is what the broker's operators see for the connections.
+	Name string
+	// Log may be nil.
+	Log *zap.Logger
+}
+
+// Conn is a broker, its topology declared. Publishing and every Consume have a TCP connection of
+// their own, because a broker that runs short of memory or disk stops reading from connections that
+// publish, and acknowledgements would be stuck behind.
+type Conn struct {
+	url       string
+	names     Names
+	name      string
+	log       *zap.Logger
+	link      *link // for publishing; keeps the topology
+	publisher *Publisher
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+
+	mu        sync.Mutex
+	consumers map[*consumer]*link // nil until it is connected
+}
+
+// Open connects and declares the topology. While the broker can't be reached it tries until ctx
+// ends; an exchange or queue that exists with other properties is an error at once. After that the
+// connection recovers by itself, for ever, until Close.
+func Open(ctx context.Context, url string, o Options) (*Conn, error) {
+	if _, err := amqp.ParseURI(url); err != nil {
+		// The library's error quotes the URL, and with it the password.
+		return nil, errors.New("the broker's URL is malformed: want amqp://user:password@host:port/vhost, reserved characters percent-encoded")
+	}
+	c := &Conn{url: url, names: NamesFor(o.Namespace), name: o.Name, log: o.Log, consumers: map[*consumer]*link{}}
+	if c.log == nil {
+		c.log = zap.NewNop()
+	}
+	l, err := c.connect(ctx, func() (*link, func(*amqp.Connection) error) {
+		l := &link{name: c.name, log: c.log}
+		return l, func(conn *amqp.Connection) (err error) {
+			if _, err = c.topologyChannel(conn); err != nil {
+				return err
+			}
+			c.publisher, err = newPublisher(l, conn)
+			return err
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.link = l
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Names are those of the connection's namespace.
+func (c *Conn) Names() Names { return c.names }
+
+// connect tries until it works, ctx ends or the topology is refused. Each attempt gets a link of its own.
+func (c *Conn) connect(ctx context.Context, prepare func() (*link, func(*amqp.Connection) error)) (*link, error) {
+	for attempt := 0; ; attempt++ {
+		l, setup := prepare()
+		err := l.dial(ctx, c.url, setup)
+		if err == nil {
+			return l, nil
+		}
+		if errors.Is(err, errTopology) {
+			return nil, err
+		}
+		c.log.Warn("broker: can't connect, trying again", zap.String("connection", l.name), zap.Error(err))
+		if ctxErr := pause(ctx, attempt); ctxErr != nil {
+			return nil, fmt.Errorf("%w (%w)", err, ctxErr)
+		}
+	}
+}
+
+// topologyChannel declares on a channel that stays open: closing it would make the library forget
+// what to declare again after a recovery.
+func (c *Conn) topologyChannel(conn *amqp.Connection) (*amqp.Channel, error) {
+	ch, err := conn.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("opening a channel: %w", err)
+	}
+	return ch, c.names.declare(ch)
+}
+
+// Ready is nil while the broker is connected, for publishing and for every Consume, and doesn't
+// block publishers; else it says what is missing.
+func (c *Conn) Ready(context.Context) error {
+	if err := c.link.ready(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	links := maps.Clone(c.consumers)
+	c.mu.Unlock()
+	for consumer, l := range links {
+		if l == nil {
+			return fmt.Errorf("consuming %s: %w: not connected yet", consumer.queue, ErrUnavailable)
+		}
+		if err := l.ready(); err != nil {
+			return fmt.Errorf("consuming %s: %w", consumer.queue, err)
+		}
+	}
+	return nil
+}
+
+// Close ends everything at once. For an orderly end, end the contexts of Publish and Consume first.
+// What Consume handed out and nobody settled goes back to its queue.
+func (c *Conn) Close() error {
+	c.cancel()
+	c.mu.Lock()
+	links := maps.Clone(c.consumers)
+	c.mu.Unlock()
+	var errs []error
+	for _, l := range links {
+		if l != nil {
+			errs = append(errs, l.close())
+		}
+	}
+	return errors.Join(append(errs, c.link.close())...)
+}
+
+func (c *Conn) track(consumer *consumer, l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.consumers[consumer] = l
+}
+
+func (c *Conn) untrack(consumer *consumer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.consumers, consumer)
+}

@@ -1,0 +1,309 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/zap"
+)
+
+const (
+	dialTimeout  = 10 * time.Second // TCP, TLS and AMQP handshake
+	writeTimeout = 15 * time.Second // one write to the socket
+	closeTimeout = 5 * time.Second  // the closing handshake
+	retryMax     = 5 * time.Second  // between two attempts to connect
+)
+
+// ErrClosed is wrapped by the errors of what was asked after Close.
+var ErrClosed = errors.New("broker connection closed")
+
+// ErrUnavailable is wrapped by the errors of what was asked while the broker is away or blocks
+// publishers because it is short of memory or disk. It passes by itself.
+var ErrUnavailable = errors.New("broker unavailable")
+
+// link is one connection that recovers for ever. The recovery is the library's: it dials again,
+// reopens every channel, restores prefetch and confirm mode, and declares again what was declared.
+// Link adds what the library leaves to its hooks:
+//
+//   - It retries without end from OnConnectionClose, one library attempt at a time. The library's
+//     own count, set to practically endless, also governs a loop inside each attempt that reopens
+//     channels; a connection that breaks again right there would keep it there for ever.
+//   - Both hooks run before the library touches the channels again. They cut off publishers and
+//     acknowledgements first: the library itself would let their frames into the opening handshake
+//     of a channel, and old delivery tags onto the new channel.
+//   - A channel that the broker closes takes the connection down with it, so that there is one way
+//     of recovery and not two that can run at the same time.
+type link struct {
+	name string
+	log  *zap.Logger
+	conn *amqp.Connection
+
+	// before and after run around the library's recovery of the topology; stop when it is lost.
+	before, stop func()
+	after        func() error
+
+	ctx    context.Context // ends with close: no more dialling
+	cancel context.CancelFunc
+	gone   chan struct{} // closed when the library has released everything
+	once   sync.Once
+
+	mu      sync.RWMutex // read-held while frames of a publish are written
+	up      bool
+	downs   int
+	lost    chan struct{} // closed when this incarnation ends
+	cause   error         // of the last loss
+	blocked atomic.Pointer[string]
+
+	socketMu sync.Mutex
+	socket   net.Conn
+}
+
+// dial makes one attempt. The setup opens channels and declares; it runs before the link counts as up.
+func (l *link) dial(ctx context.Context, url string, setup func(*amqp.Connection) error) error {
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.gone, l.lost, l.cause = make(chan struct{}), make(chan struct{}), ErrUnavailable
+	abort := context.AfterFunc(ctx, func() { l.cancel(); l.dropSocket() })
+	defer abort()
+
+	properties := amqp.NewConnectionProperties()
+	properties.SetClientConnectionName(l.name)
+	conn, err := amqp.DialConfig(url, amqp.Config{
+		Properties: properties,
+		Dial:       l.dialSocket,
+		Recovery: &amqp.Recovery{
+			ReconnectionConfig:    &amqp.ReconnectionConfig{MaxRetryCount: 1}, // see link
+			ConnectionRecovery:    (*recovery)(l),
+			TopologyRecovery:      (*recovery)(l),
+			OnTopologyEntityError: l.refuse,
+		},
+	})
+	if err != nil {
+		l.cancel()
+		l.dropSocket()
+		return fmt.Errorf("connecting to the broker: %w", err)
+	}
+	l.conn = conn
+	go l.watchBlocked(conn.NotifyBlocked(make(chan amqp.Blocking, 1)))
+	if err := setup(conn); err != nil {
+		_ = l.close()
+		return err
+	}
+	l.rise(true)
+	return nil
+}
+
+// dialSocket replaces the library's dialler, which can't be interrupted. Every write gets a
+// deadline: the library holds locks while it writes, and a broker that stopped reading would
+// otherwise keep even its shutdown waiting for them.
+func (l *link) dialSocket(network, addr string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	c, err := dialer.DialContext(l.ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	// The library lifts it once the connection is open.
+	if err := c.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	s := &socket{c}
+	l.socketMu.Lock()
+	defer l.socketMu.Unlock()
+	l.socket = s
+	return s, nil
+}
+
+func (l *link) dropSocket() {
+	l.socketMu.Lock()
+	defer l.socketMu.Unlock()
+	if l.socket != nil {
+		_ = l.socket.Close()
+	}
+}
+
+type socket struct{ net.Conn }
+
+func (s *socket) Write(b []byte) (int, error) {
+	if err := s.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return s.Conn.Write(b)
+}
+
+// refuse makes recovery start over when something can't be restored: half a topology would leave
+// a consumer that never gets a message, on a connection that looks healthy.
+func (l *link) refuse(_ *amqp.Connection, e amqp.TopologyRecoveryEntity) bool {
+	l.log.Warn("broker: restoring failed, trying again", zap.Error(e))
+	return false
+}
+
+func (l *link) watchBlocked(blocks <-chan amqp.Blocking) {
+	defer close(l.gone)
+	for b := range blocks {
+		if b.Active {
+			l.log.Warn("broker: publishers are blocked", zap.String("reason", b.Reason))
+			l.blocked.Store(&b.Reason)
+		} else {
+			l.log.Info("broker: publishers are unblocked")
+			l.blocked.Store(nil)
+		}
+	}
+}
+
+// rise marks the link usable. The first time, only if it wasn't lost since: recovery is under way then.
+func (l *link) rise(first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.up || first && l.downs > 0 {
+		return
+	}
+	l.up, l.lost = true, make(chan struct{})
+	l.blocked.Store(nil) // a new connection is told anew
+}
+
+// fall marks the link lost and returns once nobody writes to it any more.
+func (l *link) fall(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.downs++
+	if l.up {
+		l.up, l.cause = false, cause
+		close(l.lost)
+	}
+	if l.stop != nil {
+		l.stop()
+	}
+}
+
+// fault takes a link down that can't be used as it is; recovery follows.
+func (l *link) fault(cause error) {
+	l.log.Warn("broker: dropping the connection", zap.String("connection", l.name), zap.Error(cause))
+	l.fall(cause)
+	l.dropSocket()
+}
+
+// err is nil while the link can be used to publish. The caller holds mu.
+func (l *link) err() error {
+	if l.ctx.Err() != nil {
+		return ErrClosed
+	}
+	if !l.up {
+		return unavailable(l.cause)
+	}
+	if reason := l.blocked.Load(); reason != nil {
+		return fmt.Errorf("%w: it blocks publishers: %s", ErrUnavailable, *reason)
+	}
+	return nil
+}
+
+func unavailable(cause error) error {
+	if errors.Is(cause, ErrUnavailable) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, cause)
+}
+
+func (l *link) ready() error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.err()
+}
+
+func (l *link) isUp() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.up
+}
+
+// close ends the link and returns when the library has let go of everything.
+func (l *link) close() (err error) {
+	l.once.Do(func() { err = l.shut() })
+	return err
+}
+
+func (l *link) shut() error {
+	l.cancel()
+	stuck := time.AfterFunc(closeTimeout, l.dropSocket) // a blocking broker reads no closing handshake
+	defer stuck.Stop()
+	l.fall(ErrClosed)
+	var err error
+	if l.conn.IsClosed() {
+		l.dropSocket() // recovery is running; it gives up now
+	} else {
+		err = l.conn.Close()
+	}
+	select {
+	case <-l.gone:
+	case <-time.After(closeTimeout):
+		return fmt.Errorf("closing the broker connection %s: not done after %v", l.name, closeTimeout)
+	}
+	if err != nil && !errors.Is(err, amqp.ErrClosed) {
+		return fmt.Errorf("closing the broker connection %s: %w", l.name, err)
+	}
+	return nil
+}
+
+// recovery is link as the library's hooks see it.
+type recovery link
+
+// OnConnectionClose is called once per loss, before the library does anything about it.
+func (r *recovery) OnConnectionClose(conn *amqp.Connection, cause *amqp.Error) {
+	l := (*link)(r)
+	if !conn.IsClosed() {
+		return // the late notice of an attempt that failed before one that worked
+	}
+	l.log.Warn("broker: connection lost", zap.String("connection", l.name), zap.Error(cause))
+	l.fall(cause)
+	for attempt := 0; l.ctx.Err() == nil; attempt++ {
+		err := conn.Reconnect()
+		if err == nil {
+			l.rise(false)
+			l.log.Info("broker: connection recovered", zap.String("connection", l.name), zap.Int("attempts", attempt+1))
+			return
+		}
+		l.log.Debug("broker: still away", zap.String("connection", l.name), zap.Error(err))
+		_ = pause(l.ctx, attempt)
+	}
+	// Only here does the library release a connection that it can't restore; its dialling fails at once.
+	(&amqp.DefaultConnectionRecovery{}).OnConnectionClose(conn, cause)
+}
+
+// OnChannelClose is called for each channel of a lost connection too; only an error of the channel
+// itself is its business.
+func (r *recovery) OnChannelClose(_ *amqp.Channel, cause *amqp.Error) {
+	l := (*link)(r)
+	if cause.Recover && l.isUp() {
+		l.fault(cause)
+	}
+}
+
+// RecoverTopology declares again what was declared on the link.
+func (r *recovery) RecoverTopology(conn *amqp.Connection, channels []*amqp.Channel) ([]amqp.TopologyRecoveryEntity, error) {
+	if r.before != nil {
+		r.before()
+	}
+	skipped, err := (&amqp.DefaultTopologyRecovery{}).RecoverTopology(conn, channels)
+	if err == nil && r.after != nil {
+		err = r.after()
+	}
+	return skipped, err
+}
+
+// pause waits between two attempts; the library adds up to half a second at random.
+func pause(ctx context.Context, attempt int) error {
+	wait := min(retryMax, 50*time.Millisecond<<min(attempt, 10))
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,96 @@
+package rabbit
+
+import (
+	"fmt"
+	"maps"
+	"time"
+)
+
+// DefaultNamespace is the prefix of every name where none is given.
+const DefaultNamespace = "webhook"
+
+// Headers this package writes and reads on messages.
+const (
+	// HeaderReason says why a message is in the dead queue.
+	HeaderReason = "x-webhook-reason"
+	// HeaderDue is the time a delayed message is meant for, in Unix milliseconds.
+	HeaderDue = "x-webhook-due"
+)
+
+// maxReason bounds HeaderReason, in bytes: headers have to fit into one AMQP frame.
+const maxReason = 1024
+
+// Names are the names of the broker's objects. Exchange and queue share a name.
+type Names struct {
+	// Events: topic exchange and queue of what producers publish.
+	Events string
+	// Commands: direct exchange and queue of the callbacks to make.
+	Commands string
+	// Dead: fanout exchange and queue of what can't be processed.
+	Dead string
+
+	delay string
+}
+
+// NamesFor returns the names in a namespace; the empty one means DefaultNamespace.
+func NamesFor(namespace string) Names {
+	if namespace == "" {
+		namespace = DefaultNamespace
+	}
+	return Names{
+		Events:   namespace + ".events",
+		Commands: namespace + ".commands",
+		Dead:     namespace + ".dead",
+		delay:    namespace + ".delay.",
+	}
+}
+
+// Delay is the queue that holds a message for a step of DelaySteps, then hands it to Commands.
+func (n Names) Delay(step time.Duration) string {
+	return fmt.Sprintf("%s%d", n.delay, step.Milliseconds())
+}
+
+// ToEvents addresses a message to the events exchange; the key is the resource, then anything.
+func (n Names) ToEvents(key string, m Message) Message {
+	m.Exchange, m.RoutingKey = n.Events, key
+	return m
+}
+
+// ToCommands addresses a message to the commands queue.
+func (n Names) ToCommands(m Message) Message {
+	m.Exchange, m.RoutingKey = n.Commands, n.Commands
+	return m
+}
+
+// ToDelay addresses a message to the delay queue that brings it to the commands queue at due or,
+// where the way is longer than one step, before it: the consumer delays it again until Message.Due
+// has come.
+func (n Names) ToDelay(due, now time.Time, m Message) Message {
+	m = m.with(HeaderDue, due.UnixMilli())
+	// The default exchange routes by queue name, so the delay queues need no binding.
+	m.Exchange, m.RoutingKey = "", n.Delay(DelayStep(due.Sub(now)))
+	return m
+}
+
+// ToDead addresses a message to the dead queue, with the reason. It keeps its routing key, so that
+// it can be published again once the fault is mended.
+func (n Names) ToDead(reason string, m Message) Message {
+	m = m.with(HeaderReason, truncate(reason, maxReason))
+	m.Exchange = n.Dead
+	return m
+}
+
+// Due is when a delayed message is meant to be handled; false if it was never delayed.
+func (m Message) Due() (time.Time, bool) {
+	ms, ok := m.Headers[HeaderDue].(int64)
+	return time.UnixMilli(ms), ok
+}
+
+// with returns the message with one more header, leaving the original's map alone.
+func (m Message) with(header string, value any) Message {
+	headers := make(map[string]any, len(m.Headers)+1)
+	maps.Copy(headers, m.Headers)
+	headers[header] = value
+	m.Headers = headers
+	return m
+}

@@ -1,0 +1,88 @@
+package rabbit
+
+import (
+	"slices"
+	"sync"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// session is a subscription on one incarnation of a channel. Delivery tags mean something only
+// within it: sent later, they would settle other messages or make the broker close the channel.
+type session struct {
+	ch   *amqp.Channel
+	name string        // the consumer tag
+	over chan struct{} // closed with the session
+
+	mu    sync.Mutex // held while a frame is sent, so that end returns only when none is on its way
+	ended bool
+	// low is the highest tag below which all are settled; settled are those above it.
+	low     uint64
+	settled map[uint64]struct{}
+}
+
+func newSession(ch *amqp.Channel, name string) *session {
+	return &session{ch: ch, name: name, over: make(chan struct{}), settled: map[uint64]struct{}{}}
+}
+
+func (s *session) alive() bool {
+	select {
+	case <-s.over:
+		return false
+	default:
+		return true
+	}
+}
+
+func (s *session) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.ended = true
+		close(s.over)
+	}
+}
+
+func (s *session) requeue(tag uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.mark(tag)
+	_ = s.ch.Nack(tag, false, true) // an error means that the connection is gone, and with it the delivery
+}
+
+// ack acknowledges in one frame all tags up to which nothing is left unsettled, the rest one by one.
+func (s *session) ack(tags []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || len(tags) == 0 {
+		return
+	}
+	slices.Sort(tags)
+	for _, tag := range tags {
+		s.mark(tag)
+	}
+	n, found := slices.BinarySearch(tags, s.low)
+	if found {
+		n++
+	}
+	if n > 0 {
+		_ = s.ch.Ack(tags[n-1], n > 1)
+	}
+	for _, tag := range tags[n:] {
+		_ = s.ch.Ack(tag, false)
+	}
+}
+
+func (s *session) mark(tag uint64) {
+	s.settled[tag] = struct{}{}
+	for {
+		if _, ok := s.settled[s.low+1]; !ok {
+			return
+		}
+		s.low++
+		delete(s.settled, s.low)
+	}
+}

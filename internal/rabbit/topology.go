@@ -1,0 +1,108 @@
+package rabbit
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// deliveryLimit is how often a message may come back before the broker gives it up to the dead
+// queue. RabbitMQ 4 does so after 20 times unless told otherwise, and a broker or service that
+// restarts often brings a message back that often through no fault of its own.
+const deliveryLimit = 1000
+
+// errTopology marks a declaration that will fail the same way however often it is tried.
+var errTopology = errors.New("the broker holds something else under this name")
+
+type exchange struct{ name, kind string }
+
+type queue struct {
+	name string
+	args amqp.Table
+	// exchange and key bind it; the delay queues have none.
+	exchange, key string
+}
+
+// topology is all there is on the broker.
+func (n Names) topology() ([]exchange, []queue) {
+	exchanges := []exchange{
+		{n.Events, amqp.ExchangeTopic},
+		{n.Commands, amqp.ExchangeDirect},
+		{n.Dead, amqp.ExchangeFanout},
+	}
+	queues := []queue{
+		{name: n.Dead, args: quorum(), exchange: n.Dead},
+		{name: n.Events, args: workArgs(n), exchange: n.Events, key: "#"},
+		{name: n.Commands, args: workArgs(n), exchange: n.Commands, key: n.Commands},
+	}
+	for _, step := range delaySteps {
+		queues = append(queues, queue{name: n.Delay(step), args: delayArgs(n, step)})
+	}
+	return exchanges, queues
+}
+
+func quorum() amqp.Table { return amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum} }
+
+func workArgs(n Names) amqp.Table {
+	args := deadLettering(n.Dead)
+	args["x-delivery-limit"] = int64(deliveryLimit)
+	return args
+}
+
+func delayArgs(n Names, step time.Duration) amqp.Table {
+	args := deadLettering(n.Commands)
+	args["x-dead-letter-routing-key"] = n.Commands
+	args[amqp.QueueMessageTTLArg] = step.Milliseconds()
+	return args
+}
+
+// deadLettering makes a queue hand messages on with the target's confirm. Without reject-publish
+// the broker would silently fall back to its default, which may lose them.
+func deadLettering(to string) amqp.Table {
+	args := quorum()
+	args["x-dead-letter-exchange"] = to
+	args["x-dead-letter-strategy"] = "at-least-once"
+	args[amqp.QueueOverflowArg] = amqp.QueueOverflowRejectPublish
+	return args
+}
+
+// declare makes the topology. It is harmless to repeat.
+func (n Names) declare(ch *amqp.Channel) error {
+	exchanges, queues := n.topology()
+	for _, e := range exchanges {
+		if err := ch.ExchangeDeclare(e.name, e.kind, true, false, false, false, nil); err != nil {
+			return declareError("exchange", e.name, err)
+		}
+	}
+	for _, q := range queues {
+		if _, err := ch.QueueDeclare(q.name, true, false, false, false, q.args); err != nil {
+			return declareError("queue", q.name, err)
+		}
+		if q.exchange == "" {
+			continue
+		}
+		if err := ch.QueueBind(q.name, q.key, q.exchange, false, nil); err != nil {
+			return declareError("binding of queue", q.name, err)
+		}
+	}
+	return nil
+}
+
+func declareError(kind, name string, err error) error {
+	var broker *amqp.Error
+	if !errors.As(err, &broker) || broker.Code != amqp.PreconditionFailed {
+		return fmt.Errorf("declaring %s %q: %w", kind, name, err)
+	}
+	return fmt.Errorf("declaring %s %q: %w: %s; empty and delete it (rabbitmqctl %s), or use another namespace",
+		kind, name, errTopology, broker.Reason, strings.TrimSpace(deletion(kind, name)))
+}
+
+func deletion(kind, name string) string {
+	if kind == "queue" {
+		return "delete_queue " + name
+	}
+	return fmt.Sprintf("eval 'rabbit_exchange:delete(rabbit_misc:r(<<\"/\">>, exchange, <<%q>>), false, <<\"admin\">>).'", name)
+}
