@@ -16,7 +16,6 @@ const (
 	commandResource     = "x-webhook-resource"
 	commandAttempt      = "x-webhook-attempt"
 	commandCreated      = "x-webhook-created"
-	commandDue          = "x-webhook-due"
 	commandBase64       = "x-webhook-base64"
 )
 
@@ -36,9 +35,7 @@ type Command struct {
 	Attempt int
 	// Created is when the delivery came to be; milliseconds count.
 	Created time.Time
-	// Due is when the attempt may start; zero means now.
-	Due   time.Time
-	Event *event.Event
+	Event   *event.Event
 }
 
 // Encode returns the command as an AMQP message's content type, headers and body. The body shares the event's bytes.
@@ -51,9 +48,6 @@ func (c Command) Encode() (contentType string, headers map[string]any, body []by
 		commandAttempt:      int64(c.Attempt),
 		commandCreated:      c.Created.UnixMilli(),
 	})
-	if !c.Due.IsZero() {
-		headers[commandDue] = c.Due.UnixMilli()
-	}
 	if c.Event.DataBase64 {
 		headers[commandBase64] = true
 	}
@@ -73,7 +67,7 @@ func DecodeCommand(contentType string, headers map[string]any, body []byte) (Com
 	c := Command{
 		Delivery: text(headers, commandDelivery), Subscription: text(headers, commandSubscription),
 		Resource: text(headers, commandResource), Attempt: int(number(headers, commandAttempt)),
-		Created: moment(headers, commandCreated), Due: moment(headers, commandDue), Event: e,
+		Created: moment(headers, commandCreated), Event: e,
 	}
 	if c.Delivery == "" || c.Subscription == "" || c.Resource == "" {
 		return Command{}, fmt.Errorf("%w: %s, %s and %s are all needed", ErrCommand, commandDelivery, commandSubscription, commandResource)
@@ -83,9 +77,6 @@ func DecodeCommand(contentType string, headers map[string]any, body []byte) (Com
 	}
 	return c, nil
 }
-
-// DueOf reads the due time of a command without decoding the rest; zero if there is none.
-func DueOf(headers map[string]any) time.Time { return moment(headers, commandDue) }
 
 func text(headers map[string]any, name string) string {
 	s, _ := headers[name].(string)
