@@ -1,0 +1,116 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// ErrTooLarge is a body over client_max_body_size.
+var ErrTooLarge = errors.New("the request body is larger than client_max_body_size")
+
+// ErrClientTimeout is a client that stopped sending its body.
+var ErrClientTimeout = errors.New("the client stopped sending its body")
+
+// requestBody streams a request body, bounded in size and in the time between two reads.
+type requestBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	left    int64 // bytes that may still come; -1: no limit
+	timeout time.Duration
+	set     time.Time // when the read deadline was last moved
+	closed  atomic.Bool
+}
+
+// refresh is how stale a read deadline may be before it is moved: moving it for every read would cost a lot.
+const refresh = time.Second
+
+// LimitBody bounds the body of r: at most limit bytes (0: any number), and timeout between two reads.
+func LimitBody(w http.ResponseWriter, r *http.Request, limit int64, timeout time.Duration) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	b := &requestBody{ReadCloser: r.Body, control: http.NewResponseController(w), left: limit, timeout: timeout}
+	if limit == 0 {
+		b.left = -1
+	}
+	r.Body = b
+}
+
+// Close ends the body. The transport may still try to read after the call has ended, when the deadlines are no longer
+// this body's to move.
+func (b *requestBody) Close() error {
+	b.closed.Store(true)
+	return b.ReadCloser.Close()
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if now := time.Now(); now.Sub(b.set) > refresh {
+		_ = b.control.SetReadDeadline(now.Add(b.timeout))
+		b.set = now
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left >= 0 {
+		if b.left -= int64(n); b.left < 0 {
+			b.left = 0
+			return 0, ErrTooLarge
+		}
+	}
+	if err == nil {
+		return n, nil
+	}
+	// The server goes on reading in the background to notice a client that hangs up; that must not time out.
+	_ = b.control.SetReadDeadline(time.Time{})
+	if isTimeout(err) {
+		err = ErrClientTimeout
+	}
+	return n, err
+}
+
+// responseBody ends an answer whose upstream is silent for longer than the read timeout. The clock runs only while
+// bytes are waited for: a slow client is not the upstream's fault.
+type responseBody struct {
+	io.ReadCloser
+	timer   *time.Timer
+	timeout time.Duration
+	expired atomic.Bool
+}
+
+func watchResponse(body io.ReadCloser, timeout time.Duration) io.ReadCloser {
+	b := &responseBody{ReadCloser: body, timeout: timeout}
+	b.timer = time.AfterFunc(timeout, b.expire)
+	b.timer.Stop()
+	return b
+}
+
+func (b *responseBody) expire() {
+	b.expired.Store(true)
+	_ = b.ReadCloser.Close()
+}
+
+func (b *responseBody) Read(p []byte) (int, error) {
+	b.timer.Reset(b.timeout)
+	n, err := b.ReadCloser.Read(p)
+	b.timer.Stop()
+	if err != nil && b.expired.Load() {
+		err = errUpstreamSilent
+	}
+	return n, err
+}
+
+func (b *responseBody) Close() error {
+	b.timer.Stop()
+	return b.ReadCloser.Close()
+}
+
+var errUpstreamSilent = errors.New("the upstream stopped sending its answer")
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
