@@ -25,7 +25,9 @@ type Delivery struct {
 	CreatedAt    time.Time      `json:"created_at"`
 	UpdatedAt    time.Time      `json:"updated_at"`
 	NextAttempt  time.Time      `json:"next_attempt_at,omitzero"`
-	Attempts     []Attempt      `json:"attempts,omitempty"`
+	// AttemptCount is the number of the last attempt that was made.
+	AttemptCount int       `json:"attempt_count"`
+	Attempts     []Attempt `json:"attempts,omitempty"`
 }
 
 // Attempt is one try to call the consumer's endpoint.

@@ -21,75 +21,61 @@ const (
 	mostKept     = 1000
 )
 
-// Pending names an attempt that is about to be made.
-type Pending struct {
-	Delivery, Subscription string
-	Attempt                int
-}
+// Pending names a delivery that is about to be attempted.
+type Pending struct{ Delivery, Subscription string }
 
-// Standing is what is known of a pending attempt now.
+// Standing is what is known of a pending delivery now.
 type Standing struct {
 	// Subscription is nil if it is gone.
 	Subscription *contract.Subscription
 	// Recorded is the delivery as of its last record, without attempts; nil before the first.
 	Recorded *contract.Delivery
-	// Attempted tells that this very attempt was recorded before: its outcome is known, only the broker has not heard of it.
-	Attempted bool
 }
 
-// Standings reads the subscriptions and the records of many attempts in one round trip, in the order asked.
+// Standings reads the subscriptions and the records of many deliveries in one round trip, in the order asked.
 func (s *Store) Standings(ctx context.Context, asked []Pending) ([]Standing, error) {
 	pipe := s.rdb.Pipeline()
 	subs := map[string]*redis.StringCmd{}
-	records := make([]*redis.SliceCmd, len(asked))
+	records := make([]*redis.StringCmd, len(asked))
 	for i, p := range asked {
 		if subs[p.Subscription] == nil {
 			subs[p.Subscription] = pipe.Get(ctx, s.key.subscription(p.Subscription))
 		}
-		records[i] = pipe.HMGet(ctx, s.key.delivery(p.Delivery), "d", attemptField(p.Attempt))
+		records[i] = pipe.HGet(ctx, s.key.delivery(p.Delivery), "d")
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("reading subscriptions and deliveries: %w", err)
 	}
 	found := make(map[string]*contract.Subscription, len(subs))
 	for id, cmd := range subs {
-		sub, err := decode[contract.Subscription](cmd.Val(), cmd.Err(), "subscription")
-		switch {
-		case err == nil:
-			found[id] = &sub
-		case !errors.Is(err, ErrNotFound):
-			return nil, err
-		}
-	}
-	standings := make([]Standing, len(asked))
-	for i, p := range asked {
-		standing, err := standingOf(found[p.Subscription], records[i])
+		sub, err := optional[contract.Subscription](cmd, "subscription")
 		if err != nil {
 			return nil, err
 		}
-		standings[i] = standing
+		found[id] = sub
+	}
+	standings := make([]Standing, len(asked))
+	for i, p := range asked {
+		recorded, err := optional[contract.Delivery](records[i], "delivery")
+		if err != nil {
+			return nil, err
+		}
+		standings[i] = Standing{found[p.Subscription], recorded}
 	}
 	return standings, nil
 }
 
-func standingOf(sub *contract.Subscription, record *redis.SliceCmd) (Standing, error) {
-	standing := Standing{Subscription: sub}
-	fields, err := record.Result()
+// optional decodes a record, nil if there is none.
+func optional[T any](cmd *redis.StringCmd, what string) (*T, error) {
+	v, err := decode[T](cmd.Val(), cmd.Err(), what)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil //nolint:nilnil // absence is an answer here
+	}
 	if err != nil {
-		return standing, fmt.Errorf("reading a delivery: %w", err)
+		return nil, err
 	}
-	if text, ok := fields[0].(string); ok {
-		d, err := decode[contract.Delivery](text, nil, "delivery")
-		if err != nil {
-			return standing, err
-		}
-		standing.Recorded = &d
-	}
-	_, standing.Attempted = fields[1].(string)
-	return standing, nil
+	return &v, nil
 }
-
-func attemptField(number int) string { return "a" + strconv.Itoa(number) }
 
 // RecordDeliveries keeps the state of deliveries, each with the attempts that it carries, in one round trip. Recording the
 // same attempt again changes nothing.
@@ -111,7 +97,7 @@ func (s *Store) recordAll(ctx context.Context, deliveries []contract.Delivery) e
 	for _, d := range deliveries {
 		args := []any{d.ID, d.CreatedAt.UnixMilli(), int64(deliveryLife / time.Second), mostKept, "s", string(d.Status)}
 		for _, a := range d.Attempts {
-			args = append(args, attemptField(a.Number), encode(a))
+			args = append(args, "a"+strconv.Itoa(a.Number), encode(a))
 		}
 		d.Attempts = nil
 		args = append(args, "d", encode(d))
@@ -216,13 +202,11 @@ func (s *Store) deliveries(ctx context.Context, entries []redis.Z) ([]*contract.
 	}
 	found := make([]*contract.Delivery, len(entries))
 	for i, read := range reads {
-		d, err := decode[contract.Delivery](read.Val(), read.Err(), "delivery")
-		switch {
-		case err == nil:
-			found[i] = &d
-		case !errors.Is(err, ErrNotFound):
+		d, err := optional[contract.Delivery](read, "delivery")
+		if err != nil {
 			return nil, err
 		}
+		found[i] = d
 	}
 	return found, nil
 }

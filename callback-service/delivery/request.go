@@ -1,0 +1,135 @@
+package delivery
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+)
+
+const userAgent = "apisix-webhooks/1"
+
+// buildRequest makes the request as the consumer's endpoint will see it: the event in the subscription's format, the
+// consumer's own headers and credential, the trace, and the signatures of Standard Webhooks 1.0 over exactly this body.
+func buildRequest(cmd contract.Command, sub *contract.Subscription, now time.Time) (http.Header, []byte, error) {
+	header, body, err := encodeEvent(cmd.Event, sub.Format)
+	if err != nil {
+		return nil, nil, err
+	}
+	for name, value := range sub.Headers {
+		header.Set(name, value)
+	}
+	authorize(header, sub.Auth)
+	trace(header, cmd.Event)
+	header.Set("User-Agent", userAgent)
+	return header, body, sign(header, cmd.Delivery, sub.SigningSecrets(now), now, body)
+}
+
+func encodeEvent(e *event.Event, format contract.Format) (http.Header, []byte, error) {
+	header := http.Header{}
+	switch format {
+	case contract.FormatData:
+		header.Set("Content-Type", contentType(e))
+		return header, e.Data(), nil
+	case contract.FormatBinary:
+		return binaryHeader(e), e.Data(), nil
+	}
+	var body bytes.Buffer
+	body.Grow(len(e.Data()) + 512)
+	// Not json.Marshal: that would compact the data, which arrives byte for byte as it was published.
+	if err := event.WriteJson(e, &body); err != nil {
+		return nil, nil, fmt.Errorf("encoding the event: %w", err)
+	}
+	header.Set("Content-Type", event.ApplicationCloudEventsJSON)
+	return header, body.Bytes(), nil
+}
+
+func contentType(e *event.Event) string {
+	if ct := e.DataContentType(); ct != "" {
+		return ct
+	}
+	if e.DataBase64 {
+		return "application/octet-stream"
+	}
+	return event.ApplicationJSON
+}
+
+// binaryHeader leaves the encoding of attributes as headers (CloudEvents HTTP binding 1.0, section 3.1.3) to the SDK.
+func binaryHeader(e *event.Event) http.Header {
+	attributes := *e
+	attributes.DataEncoded = nil
+	req := &http.Request{Header: http.Header{}}
+	ctx := binding.WithForceBinary(noContext)
+	if err := cehttp.WriteRequest(ctx, binding.ToMessage(&attributes), req); err != nil {
+		return http.Header{"Content-Type": {contentType(e)}} // the event was valid when it came in: see contract.ParseEvent
+	}
+	if len(e.Data()) > 0 {
+		req.Header.Set("Content-Type", contentType(e))
+	}
+	return req.Header
+}
+
+func authorize(header http.Header, auth *contract.Auth) {
+	if auth == nil {
+		return
+	}
+	switch auth.Type {
+	case "bearer":
+		header.Set("Authorization", "Bearer "+auth.Token)
+	case "basic":
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(auth.Username+":"+auth.Password)))
+	}
+}
+
+// traceParent is the W3C Trace Context header of version 00.
+var traceParent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
+// trace hands on the producer's trace (CloudEvents extension "distributed tracing"), or starts one.
+func trace(header http.Header, e *event.Event) {
+	parent, _ := e.Extensions()["traceparent"].(string)
+	if !traceParent.MatchString(parent) {
+		var ids [24]byte
+		_, _ = rand.Read(ids[:]) // never fails
+		header.Set("Traceparent", "00-"+hex.EncodeToString(ids[:16])+"-"+hex.EncodeToString(ids[16:])+"-00")
+		return
+	}
+	header.Set("Traceparent", parent)
+	if state, _ := e.Extensions()["tracestate"].(string); state != "" {
+		header.Set("Tracestate", state)
+	}
+}
+
+func sign(header http.Header, id string, secrets []string, now time.Time, body []byte) error {
+	signatures := make([]string, 0, len(secrets))
+	for _, secret := range secrets {
+		webhook, err := standardwebhooks.NewWebhook(secret)
+		if err != nil {
+			return errSecret // the library's error would quote a part of it
+		}
+		signature, err := webhook.Sign(id, now, body)
+		if err != nil {
+			return errSecret
+		}
+		signatures = append(signatures, signature)
+	}
+	if len(signatures) == 0 {
+		return errSecret
+	}
+	header.Set(standardwebhooks.HeaderWebhookID, id)
+	header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
+	return nil
+}
