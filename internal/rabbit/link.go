@@ -91,8 +91,11 @@ func (l *link) dial(ctx context.Context, url string, setup func(*amqp.Connection
 	l.conn = conn
 	go l.watchBlocked(conn.NotifyBlocked(make(chan amqp.Blocking, 1)))
 	if err := setup(conn); err != nil {
-		_ = l.close()
-		return err
+		// Not with a closing handshake: after it the library keeps a goroutine for each channel that
+		// the broker has closed.
+		l.cancel()
+		l.dropSocket()
+		return errors.Join(err, l.awaitRelease())
 	}
 	l.rise(true)
 	return nil
@@ -231,22 +234,23 @@ func (l *link) shut() error {
 	l.cancel()
 	stuck := time.AfterFunc(closeTimeout, l.dropSocket) // a blocking broker reads no closing handshake
 	defer stuck.Stop()
+	up := l.isUp()
 	l.fall(ErrClosed)
-	var err error
-	if l.conn.IsClosed() {
-		l.dropSocket() // recovery is running; it gives up now
+	if up && !l.conn.IsClosed() {
+		_ = l.conn.Close() // closed in any case; an error says that the broker went first
 	} else {
-		err = l.conn.Close()
+		l.dropSocket() // recovery is running and gives up now; Close would keep it from cleaning up
 	}
+	return l.awaitRelease()
+}
+
+func (l *link) awaitRelease() error {
 	select {
 	case <-l.gone:
-	case <-time.After(closeTimeout):
-		return fmt.Errorf("closing the broker connection %s: not done after %v", l.name, closeTimeout)
+		return nil
+	case <-time.After(2 * closeTimeout):
+		return fmt.Errorf("closing the broker connection %s: not done after %v", l.name, 2*closeTimeout)
 	}
-	if err != nil && !errors.Is(err, amqp.ErrClosed) {
-		return fmt.Errorf("closing the broker connection %s: %w", l.name, err)
-	}
-	return nil
 }
 
 // recovery is link as the library's hooks see it.
