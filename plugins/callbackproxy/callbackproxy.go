@@ -1,0 +1,89 @@
+// Package callbackproxy is the plugin webhook-callback: it lets a callback out only with a signed statement of the callback
+// service that names the target, and vouches for it to the egress with a one-time pass.
+package callbackproxy
+
+import (
+	"errors"
+	"net/http"
+
+	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
+)
+
+// Name is the plugin's name in a route.
+const Name = "webhook-callback"
+
+// Handler is the plugin.
+type Handler struct {
+	Signer *contract.Signer
+	Policy *guard.Policy
+	Book   *pass.Book
+	// Ready reports whether the egress of this process listens. Until it does, another process may hold its port, and
+	// would know nothing of our passes.
+	Ready func() bool
+}
+
+// Owns reports whether the path is the plugin's.
+func (h *Handler) Owns(path []byte) bool { return string(path) == contract.CallbackPath }
+
+// Handle lets a call go on to the egress with a pass, or refuses it. It never reads the body.
+func (h *Handler) Handle(_ filter.Config, r pkgHTTP.Request) *filter.Refusal {
+	if r.Method() != http.MethodPost {
+		return filter.Refuse(http.StatusMethodNotAllowed, "use POST").With("Allow", http.MethodPost)
+	}
+	header := r.Header()
+	if refusal := filter.CheckHeaders(header.View()); refusal != nil {
+		return refusal
+	}
+	callback, err := h.Signer.VerifyCallback(header.Get(contract.HeaderStatement))
+	if err != nil {
+		return refuse(http.StatusForbidden, contract.OutcomeUnvouched, statementFault(err))
+	}
+	if !h.Ready() {
+		return filter.Refuse(http.StatusServiceUnavailable, "the egress is not ready: try again").With("Retry-After", "1")
+	}
+	token, refusal := h.issue(callback)
+	if refusal != nil {
+		return refusal
+	}
+	filter.StripInternal(header)
+	header.Set(contract.HeaderPass, token)
+	r.SetPath([]byte("/"))
+	return nil
+}
+
+// issue writes the call down for the egress. The target is checked again: the administrator's exceptions may have changed
+// since the consumer subscribed.
+func (h *Handler) issue(c contract.Callback) (string, *filter.Refusal) {
+	target, err := h.Policy.CheckURL(c.Target)
+	if err != nil {
+		return "", refuse(http.StatusBadGateway, contract.OutcomeAddressRefused, "the target is not one that may be called")
+	}
+	token, err := h.Book.Issue(pass.Grant{Target: target, Timeout: c.Timeout})
+	if err != nil {
+		return "", refuse(http.StatusServiceUnavailable, contract.OutcomeOverloaded, "too many calls are under way: try again").
+			With("Retry-After", "1")
+	}
+	return token, nil
+}
+
+// refuse speaks the egress's vocabulary, so that the callback service need not tell the two apart.
+func refuse(status int, outcome contract.Outcome, detail string) *filter.Refusal {
+	return filter.Refuse(status, detail).With(contract.HeaderOutcome, string(outcome))
+}
+
+// statementFault tells an operator's mistakes apart (a wrong clock, a wrong key) and nothing else.
+func statementFault(err error) string {
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return "the statement has expired"
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
+		return "the statement is not signed with the key that is wanted"
+	}
+	return "the call has no valid statement"
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+// environment is what the runner reads. APISIX hands on only what nginx_config.envs lists.
+type environment struct {
+	RedisURL    string   `env:"REDIS_URL"`
+	GatewayKey  string   `env:"WEBHOOK_GATEWAY_KEY"`
+	CallbackKey string   `env:"WEBHOOK_CALLBACK_KEY"`
+	Egress      string   `env:"WEBHOOK_EGRESS" envDefault:"127.0.0.1:9280"`
+	AllowCIDRs  []string `env:"WEBHOOK_ALLOW_CIDRS"`
+	AllowHTTP   bool     `env:"WEBHOOK_ALLOW_HTTP"`
+}
+
+// logging is read by itself, so that a fault elsewhere does not change how it is logged.
+type logging struct {
+	Level zapcore.Level `env:"WEBHOOK_LOG_LEVEL" envDefault:"warn"`
+}
+
+// parts are what the environment makes.
+type parts struct {
+	store    *store.Store
+	gateway  *contract.Signer
+	callback *contract.Signer
+	policy   *guard.Policy
+}
+
+// build makes the parts, or returns all that is wrong with the environment at once, without the values.
+func (e environment) build() (parts, error) {
+	var p parts
+	var errs [4]error
+	p.store, errs[0] = e.openStore()
+	p.gateway, errs[1] = signer("WEBHOOK_GATEWAY_KEY", e.GatewayKey)
+	p.callback, errs[2] = signer("WEBHOOK_CALLBACK_KEY", e.CallbackKey)
+	if p.policy, errs[3] = guard.New(e.AllowCIDRs, e.AllowHTTP); errs[3] != nil {
+		errs[3] = fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", errs[3])
+	}
+	return p, errors.Join(append(errs[:], checkLoopback(e.Egress))...)
+}
+
+func (e environment) openStore() (*store.Store, error) {
+	if e.RedisURL == "" {
+		return nil, errors.New("REDIS_URL is missing: set it to redis://user:password@host:port/0")
+	}
+	return store.Open(store.Options{URL: e.RedisURL})
+}
+
+func signer(name, key string) (*contract.Signer, error) {
+	if key == "" {
+		return nil, fmt.Errorf("%s is missing: set it to %d random bytes or more", name, contract.MinKeyBytes)
+	}
+	s, err := contract.NewSigner([]byte(key), time.Now)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
+// checkLoopback keeps the egress from being offered to the network.
+func checkLoopback(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return errors.New("WEBHOOK_EGRESS cannot be read: write it as 127.0.0.1:9280")
+	}
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return errors.New("WEBHOOK_EGRESS is not a loopback address: write it as 127.0.0.1:9280")
+	}
+	return nil
+}
+
+// readEnvironment returns both parts of the environment and what could not be read of it.
+func readEnvironment() (environment, logging, error) {
+	env, err := service.Environment[environment]()
+	level, levelErr := service.Environment[logging]()
+	if levelErr != nil {
+		level.Level = zapcore.WarnLevel
+	}
+	return env, level, errors.Join(err, levelErr)
+}

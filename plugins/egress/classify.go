@@ -1,0 +1,70 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+)
+
+// handshakeError is what went wrong between the TCP connection and the first byte of HTTP. The TLS library has no common
+// type for it: some of its errors are plain texts.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return "TLS handshake: " + e.err.Error() }
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// classify tells what became of a call from the error of its round trip.
+func classify(err error) contract.Outcome {
+	var (
+		name      *net.DNSError
+		handshake *handshakeError
+		op        *net.OpError
+	)
+	switch {
+	case errors.Is(err, guard.ErrRefused):
+		return contract.OutcomeAddressRefused
+	case errors.As(err, &name):
+		return contract.OutcomeDNS
+	case errors.As(err, &handshake) && !isTimeout(err):
+		return contract.OutcomeTLS
+	case errors.As(err, &op) && op.Op == "dial" && !errors.Is(err, context.DeadlineExceeded):
+		return contract.OutcomeConnect
+	case isTimeout(err):
+		return contract.OutcomeTimeout
+	}
+	return contract.OutcomeReset
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// statusOf is the status that goes with each outcome but OutcomeResponse, whose status is the endpoint's.
+func statusOf(outcome contract.Outcome) int {
+	switch outcome {
+	case contract.OutcomeTimeout:
+		return http.StatusGatewayTimeout
+	case contract.OutcomeUnvouched:
+		return http.StatusForbidden
+	case contract.OutcomeOverloaded:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusBadGateway
+}
+
+// sentences are all that is told of a failure: neither the URL nor an address.
+var sentences = map[contract.Outcome]string{
+	contract.OutcomeAddressRefused: "the endpoint's address is not one that may be called",
+	contract.OutcomeDNS:            "the endpoint's host does not resolve",
+	contract.OutcomeConnect:        "no connection to the endpoint",
+	contract.OutcomeTLS:            "the TLS handshake with the endpoint failed",
+	contract.OutcomeTimeout:        "the endpoint did not answer in time",
+	contract.OutcomeReset:          "the connection broke before the endpoint had answered",
+	contract.OutcomeUnvouched:      "the call has no valid pass",
+	contract.OutcomeOverloaded:     "too many calls are under way: try again",
+}

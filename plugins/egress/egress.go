@@ -1,0 +1,185 @@
+// Package egress is the one door by which callbacks leave: an HTTP server on loopback that calls exactly the target of a
+// one-time pass, and an address only if the policy allows it.
+package egress
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
+)
+
+const (
+	defaultTimeout = 15 * time.Second
+	// maxTimeout is below the 60 s that the gateway waits.
+	maxTimeout = 55 * time.Second
+	// maxCalls bounds the calls under way.
+	maxCalls = 20000
+	// maxAnswer is how much of an endpoint's body goes back, in bytes.
+	maxAnswer = 64 << 10
+	// maxBuffered is up to which size a body is read before the call. Such a call can be sent on another connection when the
+	// kept one turns out to be closed before a byte was written.
+	maxBuffered = 64 << 10
+	// maxDrained bounds what is read of a body that nobody wants any more, so that the gateway sees the answer.
+	maxDrained = 32 << 20
+)
+
+// Options of an Egress.
+type Options struct {
+	Book   *pass.Book
+	Policy *guard.Policy
+	// Roots are the trusted certificate authorities; nil means the system's.
+	Roots *x509.CertPool
+	// Resolver replaces the system's; nil means that one.
+	Resolver *net.Resolver
+	// MaxCalls bounds the calls under way; zero means 20,000.
+	MaxCalls int64
+}
+
+// Egress is the handler. It is safe for concurrent use.
+type Egress struct {
+	book      *pass.Book
+	transport *http.Transport
+	calls     *semaphore.Weighted
+}
+
+// New makes an egress.
+func New(o Options) *Egress {
+	if o.MaxCalls == 0 {
+		o.MaxCalls = maxCalls
+	}
+	return &Egress{
+		book:      o.Book,
+		transport: newTransport(newDialer(o.Policy, o.Roots, o.Resolver)),
+		calls:     semaphore.NewWeighted(o.MaxCalls),
+	}
+}
+
+// Close ends the idle connections to endpoints.
+func (e *Egress) Close() { e.transport.CloseIdleConnections() }
+
+// answer is what goes back to the gateway.
+type answer struct {
+	outcome contract.Outcome
+	status  int
+	header  http.Header
+	body    []byte
+}
+
+// ServeHTTP makes one call. Of the request it takes the pass, the headers and the body, and nothing about the target.
+func (e *Egress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := &inbound{from: r.Body}
+	a := e.answer(r, body)
+	_ = body.Close()
+	if body.broken.Load() {
+		panic(http.ErrAbortHandler) // the gateway hung up: whatever happened is not the endpoint's doing
+	}
+	// The gateway reads the answer only after it has sent all of the body.
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxDrained))
+	a.write(w)
+}
+
+func (e *Egress) answer(r *http.Request, body *inbound) answer {
+	passes := r.Header.Values(contract.HeaderPass)
+	if len(passes) != 1 {
+		return failure(contract.OutcomeUnvouched)
+	}
+	grant, ok := e.book.Redeem(passes[0])
+	if !ok {
+		return failure(contract.OutcomeUnvouched)
+	}
+	if !e.calls.TryAcquire(1) {
+		return failure(contract.OutcomeOverloaded)
+	}
+	defer e.calls.Release(1)
+	return e.call(r, body, grant)
+}
+
+// call ends within the grant's timeout, the answer's body included.
+func (e *Egress) call(r *http.Request, body *inbound, grant pass.Grant) answer {
+	ctx, cancel := context.WithTimeout(r.Context(), timeoutOf(grant))
+	defer cancel()
+	request, err := outgoingRequest(ctx, r, body, grant)
+	if err != nil {
+		return failure(contract.OutcomeReset)
+	}
+	response, err := e.transport.RoundTrip(request)
+	if err != nil {
+		return failure(classify(err))
+	}
+	defer func() { _ = response.Body.Close() }() // closes the connection unless all of the body was read
+	if response.StatusCode < http.StatusOK || response.StatusCode > 999 {
+		return failure(contract.OutcomeReset) // an upgrade that nobody asked for, or no status at all
+	}
+	return answer{contract.OutcomeResponse, response.StatusCode, incoming(response.Header), readAnswer(response.Body)}
+}
+
+func timeoutOf(grant pass.Grant) time.Duration {
+	if grant.Timeout <= 0 {
+		return defaultTimeout
+	}
+	return min(grant.Timeout, maxTimeout)
+}
+
+func outgoingRequest(ctx context.Context, r *http.Request, body *inbound, grant pass.Grant) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "", nil)
+	if err != nil {
+		return nil, fmt.Errorf("making the request: %w", err)
+	}
+	request.URL, request.Host, request.Header = grant.Target, grant.Target.Host, outgoing(r.Header)
+	return request, setBody(request, r.ContentLength, body)
+}
+
+// setBody keeps the length when it is known (-1: it is not).
+func setBody(request *http.Request, length int64, body *inbound) error {
+	request.ContentLength = length
+	switch {
+	case length == 0:
+		request.Body = http.NoBody
+	case length > 0 && length <= maxBuffered:
+		whole := make([]byte, length)
+		if _, err := io.ReadFull(body, whole); err != nil {
+			return fmt.Errorf("reading the body: %w", err)
+		}
+		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(whole)), nil }
+		request.Body, _ = request.GetBody()
+	default:
+		request.Body = body
+	}
+	return nil
+}
+
+// readAnswer returns what can be had of the body, up to its bound. The status is known, so a body that breaks or drips
+// beyond the timeout takes nothing from the outcome.
+func readAnswer(body io.Reader) []byte {
+	read, _ := io.ReadAll(io.LimitReader(body, maxAnswer))
+	return read
+}
+
+func failure(outcome contract.Outcome) answer {
+	status := statusOf(outcome)
+	body, _ := json.Marshal(contract.NewProblem(status, sentences[outcome])) // strings and a number: never fails
+	return answer{outcome, status, http.Header{"Content-Type": {contract.MediaProblem}}, body}
+}
+
+func (a answer) write(w http.ResponseWriter) {
+	h := w.Header()
+	h["Content-Type"] = nil // no guess where the endpoint said nothing
+	for name, values := range a.header {
+		h[name] = values
+	}
+	h.Set(contract.HeaderOutcome, string(a.outcome))
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // the gateway hung up, or the status allows no body
+}

@@ -1,0 +1,97 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// bindEvery is how long to wait between tries to get the port.
+const bindEvery = 50 * time.Millisecond
+
+// Server keeps an Egress on its port.
+type Server struct {
+	log     *zap.Logger
+	address string
+	egress  *Egress
+	server  *http.Server
+	ready   atomic.Bool
+	cancel  context.CancelFunc
+	done    chan struct{}
+	bound   chan net.Addr
+}
+
+// Serve starts to serve an egress on an address. While somebody else holds the port, as a runner does that is about to end
+// after a reload, it tries again until it has it or is shut down.
+func Serve(address string, egress *Egress, log *zap.Logger) *Server {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{
+		log: log, address: address, egress: egress, cancel: cancel, done: make(chan struct{}), bound: make(chan net.Addr, 1),
+		server: &http.Server{
+			Handler: egress, ErrorLog: zap.NewStdLog(log.Named("egress")), MaxHeaderBytes: maxHeaderBytes,
+			ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 90 * time.Second,
+			IdleTimeout: 120 * time.Second, // longer than the gateway keeps a connection, so that it is the gateway who hangs up
+		},
+	}
+	go s.run(ctx)
+	return s
+}
+
+// Ready reports whether the egress listens.
+func (s *Server) Ready() bool { return s.ready.Load() }
+
+func (s *Server) run(ctx context.Context) {
+	defer close(s.done)
+	listener, err := s.listen(ctx)
+	if err != nil {
+		return // shut down before the port was free
+	}
+	s.bound <- listener.Addr()
+	s.ready.Store(true)
+	if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		s.log.Error("the egress ended: callbacks are refused", zap.Error(err))
+	}
+	s.ready.Store(false)
+}
+
+func (s *Server) listen(ctx context.Context) (net.Listener, error) {
+	ticker := time.NewTicker(bindEvery)
+	defer ticker.Stop()
+	var lc net.ListenConfig
+	for try := 0; ; try++ {
+		listener, err := lc.Listen(ctx, "tcp", s.address)
+		if err == nil {
+			return listener, nil
+		}
+		if try == 0 {
+			s.log.Warn("the egress waits for its port: callbacks are refused until then", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// Refuse makes Ready false while the port stays open, so that calls with a pass still get through.
+func (s *Server) Refuse() { s.ready.Store(false) }
+
+// Shutdown frees the port and waits for the calls under way. Those that last beyond the context are cut.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.ready.Store(false)
+	s.cancel()
+	err := s.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("waiting for callbacks under way: %w", err), s.server.Close())
+	}
+	<-s.done
+	s.egress.Close()
+	return err
+}

@@ -1,0 +1,88 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+)
+
+const (
+	dialTimeout      = 5 * time.Second
+	handshakeTimeout = 5 * time.Second
+	// idleTimeout is less than the five seconds after which Node.js and Apache hang up by default: a call that is sent just
+	// as the endpoint hangs up would be lost, and a POST must not be sent twice.
+	idleTimeout     = 4 * time.Second
+	maxHeaderBytes  = 64 << 10
+	maxIdle         = 4096
+	maxIdlePerHost  = 256
+	tlsSessions     = 1024
+	pingAfter       = 10 * time.Second
+	pingTimeout     = 5 * time.Second
+	maxReadChunkH2  = 64 << 10
+	streamWindowH2  = 128 << 10
+	connectionWinH2 = 1 << 20
+)
+
+// dialer connects to endpoints. The policy sees every address that DNS gave at the moment it is dialled.
+type dialer struct {
+	net *net.Dialer
+	tls *tls.Config
+}
+
+func newDialer(policy *guard.Policy, roots *x509.CertPool, resolver *net.Resolver) *dialer {
+	return &dialer{
+		net: &net.Dialer{Control: policy.Control, Timeout: dialTimeout, Resolver: resolver},
+		tls: &tls.Config{
+			MinVersion: tls.VersionTLS12, RootCAs: roots, NextProtos: []string{"h2", "http/1.1"},
+			ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions),
+		},
+	}
+}
+
+// dialTLS is the transport's own way, but for the type of a handshake's error.
+func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := d.net.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	config := d.tls.Clone()
+	config.ServerName = host
+	conn := tls.Client(raw, config)
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close() // the handshake's error is the one that counts
+		return nil, &handshakeError{err}
+	}
+	return conn, nil
+}
+
+// newTransport knows no proxy: HTTP_PROXY of the environment must not lead callbacks elsewhere. It follows no redirect, as
+// no transport does.
+func newTransport(d *dialer) *http.Transport {
+	return &http.Transport{
+		Proxy:                  nil,
+		DialContext:            d.net.DialContext,
+		DialTLSContext:         d.dialTLS,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true,
+		MaxIdleConns:           maxIdle,
+		MaxIdleConnsPerHost:    maxIdlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		// Without pings a dead HTTP/2 connection would swallow call after call.
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: pingAfter, PingTimeout: pingTimeout, MaxReadFrameSize: maxReadChunkH2,
+			MaxReceiveBufferPerStream: streamWindowH2, MaxReceiveBufferPerConnection: connectionWinH2,
+		},
+	}
+}

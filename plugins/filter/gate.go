@@ -1,0 +1,133 @@
+package filter
+
+import (
+	"fmt"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
+	"github.com/apache/apisix-go-plugin-runner/pkg/plugin"
+	"go.uber.org/zap"
+)
+
+// Handler is what one plugin does.
+type Handler interface {
+	// Owns reports whether the plugin acts on the path. It must be all that is asked of a call that is somebody else's:
+	// even reading a header makes the library rewrite the request.
+	Owns(path []byte) bool
+	// Handle lets the call go on, changed as needed, by returning nil.
+	Handle(c Config, r pkgHTTP.Request) *Refusal
+}
+
+// Gate runs handlers so that whatever goes wrong ends in a refusal.
+type Gate struct {
+	log      *zap.Logger
+	fault    error
+	inFlight atomic.Int64
+	seen     seen
+}
+
+// NewGate makes a gate. With a fault, what is wrong with the process's environment, it refuses every call.
+func NewGate(log *zap.Logger, fault error) *Gate {
+	if fault != nil {
+		log.Error("every call is refused until the environment is right", zap.Error(fault))
+	}
+	return &Gate{log: log, fault: fault}
+}
+
+// InFlight is how many calls are inside a handler now.
+func (g *Gate) InFlight() int64 { return g.inFlight.Load() }
+
+// Plugin makes a handler into a plugin of the runner library.
+func (g *Gate) Plugin(name string, h Handler) plugin.Plugin {
+	return &gated{gate: g, name: name, handler: h}
+}
+
+type gated struct {
+	plugin.DefaultPlugin
+	gate    *Gate
+	name    string
+	handler Handler
+}
+
+func (p *gated) Name() string { return p.name }
+
+// ParseConf never fails: on an error the library would leave the plugin out and let the call through. A value that cannot
+// be read becomes a configuration under which every call is refused.
+func (p *gated) ParseConf(value []byte) (conf any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			conf, err = Config{fault: fmt.Errorf("reading the configuration panicked: %v", v)}, nil
+		}
+	}()
+	c, fault := Parse(value)
+	if fault != nil {
+		c = Config{fault: fault}
+		if p.gate.seen.first(p.name + fault.Error()) {
+			p.gate.log.Error("every call is refused until the plugin's configuration is right",
+				zap.String("plugin", p.name), zap.Error(fault))
+		}
+	}
+	return c, nil
+}
+
+func (p *gated) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
+	p.gate.inFlight.Add(1)
+	defer p.gate.inFlight.Add(-1)
+	if refusal := p.run(conf, r); refusal != nil {
+		refusal.write(w)
+	}
+}
+
+func (p *gated) run(conf any, r pkgHTTP.Request) (refusal *Refusal) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.gate.logPanic(p.name, v)
+			refusal = Refuse(http.StatusInternalServerError, "the gateway failed on this call")
+		}
+	}()
+	c, ok := conf.(Config)
+	if !ok || c.fault != nil || p.gate.fault != nil {
+		return Refuse(http.StatusServiceUnavailable, "the gateway is not set up: its log says why").With("Retry-After", "10")
+	}
+	if !p.handler.Owns(r.Path()) {
+		return nil
+	}
+	return p.handler.Handle(c, r)
+}
+
+// logPanic logs each place that panics once: a call that can be repeated must not fill the disk.
+func (g *Gate) logPanic(name string, v any) {
+	var pcs [64]uintptr
+	n := runtime.Callers(3, pcs[:])
+	if g.seen.first(fmt.Sprint(slices.Clone(pcs[:n]))) {
+		g.log.Error("panic: the call is refused", zap.String("plugin", name), zap.Any("panic", fmt.Sprint(v)),
+			zap.ByteString("stack", debug.Stack()))
+	}
+}
+
+// maxSeen bounds what is remembered as logged; beyond it nothing new is logged.
+const maxSeen = 256
+
+// seen remembers what has been logged.
+type seen struct {
+	mu   sync.Mutex
+	what map[string]struct{}
+}
+
+func (s *seen) first(what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.what[what]; known || len(s.what) >= maxSeen {
+		return false
+	}
+	if s.what == nil {
+		s.what = map[string]struct{}{}
+	}
+	s.what[what] = struct{}{}
+	return true
+}

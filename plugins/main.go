@@ -1,0 +1,170 @@
+// Command webhook-runner is the Go side of the gateway: the plugins webhook-subscribe and webhook-callback, which APISIX
+// asks over a socket, and the egress, by which callbacks leave.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/apache/apisix-go-plugin-runner/pkg/plugin"
+	"github.com/apache/apisix-go-plugin-runner/pkg/runner"
+	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/callbackproxy"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/egress"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/subscribe"
+)
+
+const (
+	// drainTimeout is how long calls under way may take after SIGTERM.
+	drainTimeout = 20 * time.Second
+	// redeemTimeout is how long of it calls with a pass have to reach the egress.
+	redeemTimeout = 2 * time.Second
+	// orphanEvery is how often to look whether the gateway still lives.
+	orphanEvery = time.Second
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintf(os.Stderr, "webhook-runner: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run lasts until SIGTERM or SIGINT. A fault of the environment does not end it: APISIX would start it again and again, and
+// the reason would drown. Every call is refused instead.
+func run() error {
+	env, logging, fault := readEnvironment()
+	log, err := service.Logger(logging.Level, "webhook-runner")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }() // stderr cannot always be synced
+	socket, err := privateSocket()
+	if err != nil {
+		return err
+	}
+	r := assemble(env, fault, log)
+	if err := r.register(); err != nil {
+		return err
+	}
+	r.start(env)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		if err := socket.publish(stop); err != nil {
+			log.Error("the gateway cannot reach this runner", zap.Error(err))
+		}
+	}()
+	go watchParent(os.Getppid(), stop)
+	runner.Run(runner.RunnerConfig{LogLevel: logging.Level, LogOutput: os.Stderr})
+	return r.drain()
+}
+
+// process is what one runner consists of.
+type process struct {
+	log      *zap.Logger
+	gate     *filter.Gate
+	book     *pass.Book
+	parts    parts
+	server   *egress.Server
+	handlers map[string]filter.Handler
+}
+
+func assemble(env environment, fault error, log *zap.Logger) *process {
+	p := &process{log: log, book: pass.NewBook(time.Now)}
+	if fault == nil {
+		p.parts, fault = env.build()
+	}
+	p.gate = filter.NewGate(log, fault)
+	if fault != nil {
+		p.handlers = map[string]filter.Handler{subscribe.Name: nil, callbackproxy.Name: nil} // never reached: the gate refuses
+		return p
+	}
+	p.handlers = map[string]filter.Handler{
+		subscribe.Name: subscribe.New(p.parts.gateway, p.parts.store, time.Now, log),
+		callbackproxy.Name: &callbackproxy.Handler{
+			Signer: p.parts.callback, Policy: p.parts.policy, Book: p.book,
+			Ready: func() bool { return p.server.Ready() },
+		},
+	}
+	return p
+}
+
+func (p *process) register() error {
+	for name, handler := range p.handlers {
+		if err := plugin.RegisterPlugin(p.gate.Plugin(name, handler)); err != nil {
+			return fmt.Errorf("registering %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// start brings the egress up, unless nothing could ever be let out.
+func (p *process) start(env environment) {
+	if p.parts.policy != nil {
+		p.server = egress.Serve(env.Egress, egress.New(egress.Options{Book: p.book, Policy: p.parts.policy}), p.log)
+	}
+}
+
+// drain lets what is under way end: first the plugins' calls and the calls with a pass, then the egress's, then Redis.
+func (p *process) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if p.server != nil {
+		p.server.Refuse()
+	}
+	p.settle(ctx)
+	var err error
+	if p.server != nil {
+		err = p.server.Shutdown(ctx)
+	}
+	if p.parts.store != nil {
+		_ = p.parts.store.Close() // nobody asks it any more
+	}
+	return err
+}
+
+// settle waits until for a moment no call is inside a plugin and no pass is outstanding. A pass whose caller went away
+// holds it up only for redeemTimeout.
+func (p *process) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, redeemTimeout)
+	defer cancel()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for quiet := 0; quiet < 5; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		quiet++
+		if p.gate.InFlight() > 0 || p.book.Outstanding() > 0 {
+			quiet = 0
+		}
+	}
+}
+
+// watchParent ends the process when the gateway that started it is gone: an orphan would hold the egress's port, and the
+// next gateway's runner could let nothing out.
+func watchParent(parent int, stop <-chan struct{}) {
+	ticker := time.NewTicker(orphanEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+			if os.Getppid() != parent {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGTERM) // ourselves: always allowed
+				return
+			}
+		}
+	}
+}
