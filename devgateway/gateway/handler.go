@@ -19,7 +19,6 @@ const notFound = `{"error_msg":"404 Route Not Found"}` + "\n"
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := exchangeOf(r.Context())
 	if err := x.begin(r); err != nil {
-		w.Header().Set("Connection", "close")
 		proxy.WritePage(w, refusal(err))
 		return
 	}

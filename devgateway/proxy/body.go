@@ -61,12 +61,11 @@ func (b *requestBody) Read(p []byte) (int, error) {
 			return 0, ErrTooLarge
 		}
 	}
-	if err == nil {
-		return n, nil
-	}
-	// The server goes on reading in the background to notice a client that hangs up; that must not time out.
-	_ = b.control.SetReadDeadline(time.Time{})
-	if isTimeout(err) {
+	switch {
+	case errors.Is(err, io.EOF):
+		// The server goes on reading in the background to notice a client that hangs up; that must not time out.
+		_ = b.control.SetReadDeadline(time.Time{})
+	case isTimeout(err):
 		err = ErrClientTimeout
 	}
 	return n, err
