@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Everything that is known without running the code. `scripts/check.sh quick` leaves out what has to be downloaded.
+# Runs all checks, then fails if one did; a check whose tool can't be had says so and is left out.
+set -uo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# shellcheck source=scripts/lib/common.sh
+source "$ROOT/scripts/lib/common.sh"
+cd "$ROOT" || exit 1
+
+GOLANGCI_LINT=v2.15.0
+GOVULNCHECK=v1.9.0
+mapfile -t MODULES < <(scripts/modules.sh)
+FAILED=()
+
+# step NAME COMMAND…
+step() {
+  say "== $1"
+  "${@:2}" || FAILED+=("$1")
+}
+
+skip() { say "== $1: left out, $2"; }
+
+# per_module COMMAND… runs a command in every module that has Go files.
+per_module() {
+  local module code=0
+  for module in "${MODULES[@]}"; do
+    find "$module" -name '*.go' -print -quit | grep -q . || continue
+    (cd "$module" && "$@") || { say "^ in $module"; code=1; }
+  done
+  return "$code"
+}
+
+gofmt_check() {
+  local files
+  files=$(gofmt -l "${MODULES[@]}") || return 1
+  [[ -z $files ]] || { say "not formatted, run 'make fmt':"; say "$files"; return 1; }
+}
+
+# imports_check: what the modules may import of each other and of the libraries that only one package may know.
+imports_check() {
+  local code=0
+  confine github.com/redis/go-redis ./internal/store || code=1
+  confine github.com/rabbitmq/amqp091-go ./internal/rabbit ./internal/testkit || code=1
+  confine github.com/apache/apisix-go-plugin-runner ./plugins || code=1
+  confine github.com/api7/ext-plugin-proto ./devgateway || code=1
+  siblings || code=1
+  return "$code"
+}
+
+# confine IMPORT FOLDER… : tests may import what they like.
+confine() {
+  local import=$1 pattern
+  shift
+  pattern=$(printf '|^%s/' "$@")
+  grep -rl --include='*.go' --exclude='*_test.go' "\"$import" "${MODULES[@]}" | grep -Ev "${pattern#|}" |
+    while read -r file; do say "$file imports $import, which is for $* alone"; done | no_lines
+}
+
+siblings() {
+  local module own
+  own=$(sed -n 's/^module \(.*\)\/internal$/\1/p' internal/go.mod)
+  for module in "${MODULES[@]}"; do
+    grep -rn --include='*.go' --exclude='*_test.go' "\"$own/" "$module" |
+      grep -Ev "\"$own/(internal|${module#./})[/\"]"
+  done | no_lines
+}
+
+# no_lines passes lines on and fails if there were any.
+no_lines() { ! grep . >&2; }
+
+tidy_check() { per_module go mod tidy -diff; }
+
+install_tool() { GOBIN="$ROOT/bin" GOFLAGS=-mod=mod GOWORK=off go install "$1" >/dev/null 2>&1; }
+
+# golangci_lint is installed once, and again when the pinned version changes.
+golangci_lint() {
+  [[ $(bin/golangci-lint version --short 2>/dev/null) == "${GOLANGCI_LINT#v}" ]] ||
+    install_tool "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$GOLANGCI_LINT"
+}
+
+lint() { per_module "$ROOT/bin/golangci-lint" run --config "$ROOT/.golangci.yml" ./...; }
+
+# vulnerabilities: no answer from the database is no finding.
+vulnerabilities() {
+  local output
+  output=$(per_module go run "golang.org/x/vuln/cmd/govulncheck@$GOVULNCHECK" ./... 2>&1) && return
+  if grep -q 'fetching vulnerabilities' <<<"$output"; then
+    say "left out: its database can't be reached"
+    return
+  fi
+  say "$output"
+  return 1
+}
+
+compose_config() (
+  env=$(mktemp)
+  trap 'rm -f "$env"' EXIT
+  scripts/env.sh "$env" 2>/dev/null && docker compose --env-file "$env" config --quiet
+)
+
+shell_syntax() {
+  local file code=0
+  for file in scripts/*.sh scripts/lib/*.sh .ci/run; do bash -n "$file" || code=1; done
+  return "$code"
+}
+
+step gofmt gofmt_check
+step "go vet" per_module go vet ./...
+step imports imports_check
+step "shell syntax" shell_syntax
+if [[ ${1:-} != quick ]]; then
+  step "go mod tidy" tidy_check
+  if golangci_lint; then step golangci-lint lint; else skip golangci-lint "it could not be installed"; fi
+  step govulncheck vulnerabilities
+  if command -v shellcheck >/dev/null; then step shellcheck shellcheck -x scripts/*.sh .ci/run; else skip shellcheck "it is not installed"; fi
+  if docker compose version >/dev/null 2>&1; then step "docker compose config" compose_config; else skip "docker compose config" "no docker compose here"; fi
+fi
+
+((${#FAILED[@]} == 0)) || die "failed: ${FAILED[*]}"
+say "all checks passed"

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Writes .env for docker-compose.yml: fresh random secrets, mode 0600, ignored by git. What is there already stays.
+#   scripts/env.sh [FILE]
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# shellcheck source=scripts/lib/common.sh
+source "$ROOT/scripts/lib/common.sh"
+umask 077
+
+FILE=${1:-$ROOT/.env}
+
+# add NAME BYTES appends a random secret unless the file has one.
+add() {
+  grep -q "^$1=." "$FILE" && return
+  env_line "$1" "$(random_hex "$2")" >>"$FILE"
+  say "$FILE: new $1"
+}
+
+touch "$FILE"
+chmod 600 "$FILE"
+add WEBHOOK_GATEWAY_KEY 32
+add WEBHOOK_CALLBACK_KEY 32
+add WEBHOOK_ADMIN_TOKEN 24
+add REDIS_PASSWORD 24
+add RABBITMQ_PASSWORD 24

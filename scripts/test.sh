@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Every test of every module, with the race detector: unit, integration on real Redis and RabbitMQ, end to end.
+# Arguments go to `go test`, before the packages: scripts/test.sh -run Subscribe
+# With E2E_ENV_FILE the tests run over the stack that wrote that file; otherwise over one of their own.
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# shellcheck source=scripts/lib/common.sh
+source "$ROOT/scripts/lib/common.sh"
+# shellcheck source=scripts/lib/packages.sh
+source "$ROOT/scripts/lib/packages.sh"
+cd "$ROOT"
+
+# A missing server is a failure here, not a reason to skip.
+export WEBHOOK_TEST_REQUIRE=1
+need_c_compiler
+mapfile -t packages < <(scripts/modules.sh ...)
+command=(env CGO_ENABLED=1 go test -race -count=1 -p 2 -timeout 30m "$@" "${packages[@]}")
+
+code=0
+go vet "${packages[@]}" || code=1 # the tests run all the same
+
+if [[ -n ${E2E_ENV_FILE:-} ]]; then
+  say "testing over the stack of $E2E_ENV_FILE"
+  E2E_ENV_FILE=$(realpath "$E2E_ENV_FILE")
+  # A stack of this machine can be handled by the tests as well.
+  if [[ -f ${E2E_ENV_FILE%/*}/settings && -z ${E2E_STACK:-} ]]; then
+    export E2E_STACK=$ROOT/scripts/stack.sh RUN_DIR=${E2E_ENV_FILE%/*}
+  fi
+  set -a
+  # shellcheck source=/dev/null
+  source "$E2E_ENV_FILE"
+  set +a
+  "${command[@]}" || code=1
+else
+  # Short, so that a test sees several attempts.
+  export WEBHOOK_RETRY_SCHEDULE=${WEBHOOK_RETRY_SCHEDULE-250ms,1s,2s,5s}
+  scripts/with-stack.sh up "${TEST_RUN_DIR:-.run/test}" "${command[@]}" || code=1
+fi
+exit "$code"
