@@ -60,6 +60,9 @@ type link struct {
 	cause   error         // of the last loss
 	blocked atomic.Pointer[string]
 
+	recoverMu  sync.Mutex
+	recovering bool
+
 	socketMu sync.Mutex
 	socket   net.Conn
 }
@@ -256,18 +259,26 @@ func (l *link) awaitRelease() error {
 // recovery is link as the library's hooks see it.
 type recovery link
 
-// OnConnectionClose is called once per loss, before the library does anything about it.
+// OnConnectionClose is called before the library does anything about a loss, also about one in the
+// middle of a recovery. It returns at once: while it runs the library can't tell of the next loss,
+// and waits five seconds for it with its locks held.
 func (r *recovery) OnConnectionClose(conn *amqp.Connection, cause *amqp.Error) {
 	l := (*link)(r)
-	if !conn.IsClosed() {
-		return // the late notice of an attempt that failed before one that worked
+	l.recoverMu.Lock()
+	defer l.recoverMu.Unlock()
+	if l.recovering || !conn.IsClosed() {
+		return // or the late notice of an attempt that failed before one that worked
 	}
 	l.log.Warn("broker: connection lost", zap.String("connection", l.name), zap.Error(cause))
+	l.recovering = true
 	l.fall(cause)
+	go l.recover(conn, cause)
+}
+
+func (l *link) recover(conn *amqp.Connection, cause *amqp.Error) {
 	for attempt := 0; l.ctx.Err() == nil; attempt++ {
 		err := conn.Reconnect()
-		if err == nil {
-			l.rise(false)
+		if err == nil && l.recovered(conn) {
 			l.log.Info("broker: connection recovered", zap.String("connection", l.name), zap.Int("attempts", attempt+1))
 			return
 		}
@@ -276,6 +287,19 @@ func (r *recovery) OnConnectionClose(conn *amqp.Connection, cause *amqp.Error) {
 	}
 	// Only here does the library release a connection that it can't restore; its dialling fails at once.
 	(&amqp.DefaultConnectionRecovery{}).OnConnectionClose(conn, cause)
+}
+
+// recovered is false if the connection has been lost again already.
+func (l *link) recovered(conn *amqp.Connection) bool {
+	l.recoverMu.Lock()
+	defer l.recoverMu.Unlock()
+	if conn.IsClosed() {
+		l.fall(ErrUnavailable) // ends what the short recovery has begun
+		return false
+	}
+	l.recovering = false
+	l.rise(false)
+	return true
 }
 
 // OnChannelClose is called for each channel of a lost connection too; only an error of the channel

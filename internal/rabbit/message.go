@@ -40,8 +40,9 @@ type Message struct {
 	Body      []byte
 }
 
-// brokerHeaders aren't forwarded: the broker writes the first ones itself, and would take a stale
-// x-death for a routing loop; the last two would route copies to wherever a producer says.
+// brokerHeaders aren't forwarded. The broker writes the first ones itself and finds routing loops by
+// x-death, so that a copy would carry another message's history; the last two would route copies to
+// wherever a producer says.
 var brokerHeaders = map[string]bool{
 	"x-death": true, "x-delivery-count": true, "x-acquired-count": true,
 	"x-first-death-exchange": true, "x-first-death-queue": true, "x-first-death-reason": true,

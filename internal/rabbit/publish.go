@@ -75,6 +75,9 @@ func openLane(conn *amqp.Connection) (*lane, error) {
 // It fails at once, wrapping ErrUnavailable, while the broker is away or blocks publishers, and as
 // soon as the connection drops with confirms outstanding; the next one works when the connection has
 // recovered. An unroutable message is a *ReturnedError, one that can't be sent wraps ErrTooLarge.
+//
+// Give ctx a deadline: a broker that begins to block publishers confirms when it no longer does. The
+// deadline is kept except by a write to a broker that doesn't read, which may take 15 s.
 func (p *Publisher) Publish(ctx context.Context, messages ...Message) error {
 	wires := make([]addressed, len(messages))
 	for i, m := range messages {

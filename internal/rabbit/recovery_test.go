@@ -4,33 +4,22 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 )
 
 // The broker goes away in the middle of publishing and consuming, in order or by a crash, and comes
 // back: nothing is lost, and both go on by themselves.
 func TestBrokerRestart(t *testing.T) {
-	for name, down := range map[string]func(interface {
-		Stop()
-		Kill()
-	}){
-		"stopped": func(b interface {
-			Stop()
-			Kill()
-		}) {
-			b.Stop()
-		},
-		"killed": func(b interface {
-			Stop()
-			Kill()
-		}) {
-			b.Kill()
-		},
+	for name, down := range map[string]func(*testkit.Broker){
+		"stopped": (*testkit.Broker).Stop,
+		"killed":  (*testkit.Broker).Kill,
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := broker(t) // no check for leaks here: the broker's own goroutines change
@@ -321,20 +310,68 @@ func TestDrainWhileAway(t *testing.T) {
 	eventually(t, "the broker has it", func() bool { return depth(t, url, c.Names().Commands) == 1 })
 }
 
-func TestReadyWhileBlocked(t *testing.T) {
-	url := brokerURL(t)
+// A broker short of memory stops reading from whoever publishes. Consuming has to go on, or nothing
+// would ever get less.
+func TestBrokerBlocksPublishers(t *testing.T) {
+	b := broker(t)
 	noLeaks(t)
-	c := open(t, url)
-	blocks := make(chan amqp.Blocking)
-	watched := &link{log: c.log, gone: make(chan struct{}), ctx: context.Background(), up: true}
-	go watched.watchBlocked(blocks)
-	blocks <- amqp.Blocking{Active: true, Reason: "low on memory"}
-	eventually(t, "not ready", func() bool { return errors.Is(watched.ready(), ErrUnavailable) })
-	if s := fmt.Sprint(watched.ready()); !bytes.Contains([]byte(s), []byte("low on memory")) {
-		t.Error(s)
+	c := open(t, b.URL)
+	publish(t, c, each(numbered(20), c.Names().ToCommands)...)
+	watermark(t, b, "0.00000001")
+	t.Cleanup(func() { watermark(t, b, "0.6") })
+
+	var err error
+	eventually(t, "publishing is refused", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		err = c.Publisher().Publish(ctx, c.Names().ToCommands(Message{ID: "late"}))
+		return errors.Is(err, ErrUnavailable)
+	})
+	if s := err.Error(); !strings.Contains(s, "blocks publishers") || c.Ready(background(t)) == nil {
+		t.Errorf("got %s", s)
 	}
-	blocks <- amqp.Blocking{}
-	eventually(t, "ready", func() bool { return watched.ready() == nil })
-	close(blocks)
-	receive(t, watched.gone)
+	// A message whose Publish failed may be among them.
+	ids, all := map[string]bool{}, make(chan struct{})
+	stop := consuming(t, c, c.Names().Commands, ConsumeOptions{Prefetch: 5}, func(_ context.Context, batch []*Delivery) {
+		AckAll(batch)
+		for _, d := range batch {
+			if ids[d.ID] = true; d.ID == "19" {
+				close(all)
+			}
+		}
+	})
+	receive(t, all)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if len(ids) < 20 {
+		t.Errorf("only %d came", len(ids))
+	}
+	watermark(t, b, "0.6")
+	eventually(t, "ready", func() bool { return c.Ready(background(t)) == nil })
+	publish(t, c, c.Names().ToCommands(Message{ID: "after"}))
+}
+
+func TestCloseWhileBlocked(t *testing.T) {
+	b := broker(t)
+	noLeaks(t)
+	c := open(t, b.URL)
+	watermark(t, b, "0.00000001")
+	t.Cleanup(func() { watermark(t, b, "0.6") })
+	eventually(t, "blocked", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		return errors.Is(c.Publisher().Publish(ctx, c.Names().ToCommands(Message{})), ErrUnavailable)
+	})
+	start := time.Now()
+	if err := c.Close(); err != nil || time.Since(start) > 2*closeTimeout {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+}
+
+func watermark(t testing.TB, b *testkit.Broker, fraction string) {
+	t.Helper()
+	if err := b.Ctl("set_vm_memory_high_watermark", fraction); err != nil {
+		t.Fatal(err)
+	}
 }

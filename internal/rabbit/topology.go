@@ -3,7 +3,6 @@ package rabbit
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -96,13 +95,13 @@ func declareError(kind, name string, err error) error {
 	if !errors.As(err, &broker) || broker.Code != amqp.PreconditionFailed {
 		return fmt.Errorf("declaring %s %q: %w", kind, name, err)
 	}
-	return fmt.Errorf("declaring %s %q: %w: %s; empty and delete it (rabbitmqctl %s), or use another namespace",
-		kind, name, errTopology, broker.Reason, strings.TrimSpace(deletion(kind, name)))
+	return fmt.Errorf("declaring %s %q: %w: %s; empty and delete it (%s), or use another namespace",
+		kind, name, errTopology, broker.Reason, deletion(kind, name))
 }
 
 func deletion(kind, name string) string {
-	if kind == "queue" {
-		return "delete_queue " + name
+	if kind == "exchange" {
+		return "rabbitmqadmin delete exchange name=" + name
 	}
-	return fmt.Sprintf("eval 'rabbit_exchange:delete(rabbit_misc:r(<<\"/\">>, exchange, <<%q>>), false, <<\"admin\">>).'", name)
+	return "rabbitmqctl delete_queue " + name
 }

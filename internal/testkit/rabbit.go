@@ -18,6 +18,7 @@ import (
 
 const (
 	rabbitServer = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+	rabbitCtl    = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 	rabbitStart  = 90 * time.Second
 	rabbitStop   = 30 * time.Second
 )
@@ -222,6 +223,16 @@ func (b *Broker) Kill() { b.end(syscall.SIGKILL) }
 func (b *Broker) Restart() error {
 	b.Stop()
 	return b.Start()
+}
+
+// Ctl runs rabbitmqctl against the broker.
+func (b *Broker) Ctl(args ...string) error {
+	cmd := exec.Command(rabbitCtl, args...)
+	cmd.Env = b.environment()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("rabbitmqctl %v: %w\n%s", args, err, out)
+	}
+	return nil
 }
 
 func (b *Broker) end(s syscall.Signal) {
