@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	runnerlog "github.com/apache/apisix-go-plugin-runner/pkg/log"
 	"github.com/apache/apisix-go-plugin-runner/pkg/plugin"
 	"github.com/apache/apisix-go-plugin-runner/pkg/runner"
 	"go.uber.org/zap"
@@ -46,6 +47,7 @@ func run() error {
 		return err
 	}
 	defer func() { _ = log.Sync() }() // stderr cannot always be synced
+	runnerlog.NewLogger(logging.Level, os.Stderr) // before its first use: by itself the library logs every call
 	socket, err := privateSocket()
 	if err != nil {
 		return err
