@@ -27,6 +27,7 @@ type exchange struct {
 	port       []string // the gateway's own, as a header
 
 	r      *http.Request
+	out    http.Request // what is passed on: r with the body that is left
 	target route.Target
 	route  *liveRoute
 	addr   netip.Addr // of the client: the peer, or what a proxy on this machine says
@@ -258,21 +259,21 @@ func (x *exchange) headerVar(name string) (string, bool) {
 
 // Body reads the whole body and puts it back, for the upstream to get as well.
 func (x *exchange) Body() ([]byte, error) {
-	if x.r.Body == nil {
+	if x.out.Body == nil {
 		return nil, nil
 	}
-	body, err := io.ReadAll(x.r.Body)
+	body, err := io.ReadAll(x.out.Body)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading the request body: %w", err)
 	}
 	x.replaceBody(body)
 	return body, nil
 }
 
 func (x *exchange) replaceBody(body []byte) {
-	x.r.Body = io.NopCloser(bytes.NewReader(body))
-	x.r.ContentLength = int64(len(body))
-	x.r.TransferEncoding = nil
+	x.out.Body = io.NopCloser(bytes.NewReader(body))
+	x.out.ContentLength = int64(len(body))
+	x.out.TransferEncoding = nil
 }
 
 func withQuery(path, query string, has bool) string {

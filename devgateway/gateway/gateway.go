@@ -29,7 +29,7 @@ type Options struct {
 	Log          *zap.Logger
 	RespawnDelay time.Duration // default 3 s
 	Poll         time.Duration // how often apisix.yaml is looked at; default 500 ms
-	RunnerStop   time.Duration // between SIGTERM and SIGKILL; default 10 s
+	RunnerStop   time.Duration // between SIGTERM and SIGKILL; default 25 s
 }
 
 func (o *Options) defaults() {
@@ -40,7 +40,7 @@ func (o *Options) defaults() {
 	}
 	fill(&o.RespawnDelay, 3*time.Second)
 	fill(&o.Poll, 500*time.Millisecond)
-	fill(&o.RunnerStop, 10*time.Second)
+	fill(&o.RunnerStop, 25*time.Second)
 }
 
 // Gateway is a running gateway.
@@ -136,8 +136,8 @@ func (g *Gateway) listen() error {
 	return nil
 }
 
-// maxSocketPath is what a unix socket address has room for on all systems.
-const maxSocketPath = 103
+// maxSocketPath is what a unix socket address has room for on all systems, less what a runner may append.
+const maxSocketPath = 92
 
 func (g *Gateway) startRunner() error {
 	dir, err := g.runDir()
@@ -269,13 +269,13 @@ func (g *Gateway) Close(ctx context.Context) error {
 		}
 	}
 	g.serving.Wait()
+	g.builder.transports.Close() // the egress in the runner would wait for idle connections
 	if g.runner != nil {
 		g.runner.Stop()
 	}
 	if g.client != nil {
 		g.client.Close()
 	}
-	g.builder.transports.Close()
 	for i := len(g.cleanup) - 1; i >= 0; i-- {
 		g.cleanup[i]()
 	}

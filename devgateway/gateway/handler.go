@@ -30,7 +30,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.answer(w, http.StatusNotFound, "text/plain; charset=utf-8", notFound)
 		return
 	}
-	proxy.LimitBody(w, r, g.static.MaxBody, g.static.BodyTimeout)
+	// A copy: the server looks at the body of r, and must find its own there.
+	x.out = *r
+	proxy.LimitBody(w, &x.out, g.static.MaxBody, g.static.BodyTimeout)
 	if g.pass(w, x) {
 		g.forward(w, x)
 	}
@@ -96,10 +98,12 @@ func (g *Gateway) callRunner(w http.ResponseWriter, x *exchange) bool {
 	}
 	if err := g.client.Call(x.r.Context(), x.route.ext, &x.call, &x.result); err != nil {
 		g.log.Error("the runner did not answer", zap.Error(err), zap.String("route", x.route.id))
+		proxy.LimitRest(w, x.r, g.static.BodyTimeout)
 		x.page(w, http.StatusServiceUnavailable)
 		return false
 	}
 	if x.result.Stop {
+		proxy.LimitRest(w, x.r, g.static.BodyTimeout)
 		x.stop(w)
 		return false
 	}
@@ -108,14 +112,14 @@ func (g *Gateway) callRunner(w http.ResponseWriter, x *exchange) bool {
 
 // forward passes the call on.
 func (g *Gateway) forward(w http.ResponseWriter, x *exchange) {
-	if limit := g.static.MaxBody; limit > 0 && x.r.ContentLength > limit {
+	if limit := g.static.MaxBody; limit > 0 && x.out.ContentLength > limit {
 		x.page(w, http.StatusRequestEntityTooLarge)
 		return
 	}
 	for _, name := range [...]string{"Connection", "Upgrade", "Te", "Expect", "Keep-Alive"} {
 		delete(x.r.Header, name) // nginx never passes these on, nor does it heed the names in Connection
 	}
-	x.route.proxy.ServeHTTP(w, x.r)
+	x.route.proxy.ServeHTTP(w, &x.out)
 }
 
 // page answers with nginx's page for a status.

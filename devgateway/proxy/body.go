@@ -22,10 +22,18 @@ type requestBody struct {
 	timeout time.Duration
 	set     time.Time // when the read deadline was last moved
 	closed  atomic.Bool
+	ended   atomic.Bool // all of it was read
 }
 
-// refresh is how stale a read deadline may be before it is moved: moving it for every read would cost a lot.
-const refresh = time.Second
+// LimitRest bounds what the server does with a body that nobody read: it waits for some of it before it answers.
+func LimitRest(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout))
+	}
+}
+
+// refresh is the part of the timeout after which a read deadline is moved: moving it for every read would cost a lot.
+const refresh = 10
 
 // LimitBody bounds the body of r: at most limit bytes (0: any number), and timeout between two reads.
 func LimitBody(w http.ResponseWriter, r *http.Request, limit int64, timeout time.Duration) {
@@ -50,7 +58,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if b.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	if now := time.Now(); now.Sub(b.set) > refresh {
+	if now := time.Now(); now.Sub(b.set) > b.timeout/refresh {
 		_ = b.control.SetReadDeadline(now.Add(b.timeout))
 		b.set = now
 	}
@@ -65,6 +73,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		// The server goes on reading in the background to notice a client that hangs up; that must not time out.
 		_ = b.control.SetReadDeadline(time.Time{})
+		b.ended.Store(true)
 	case isTimeout(err):
 		err = ErrClientTimeout
 	}

@@ -20,11 +20,12 @@ const StatusClientGone = 499
 // Exchange is what the proxy needs to know of one request, and tells of its answer. There is one per client
 // connection, used again for each of its requests.
 type Exchange struct {
-	Target    string   // path and query, as the upstream gets them
-	Host      string   // the Host header
-	RemoteIP  []string // one element, ready to be a header; never changed in place
-	RequestID []string // likewise; nil: none in the answer
-	Status    int      // of the answer
+	In        *http.Request // what the proxy was given
+	Target    string        // path and query, as the upstream gets them
+	Host      string        // the Host header
+	RemoteIP  []string      // one element, ready to be a header; never changed in place
+	RequestID []string      // likewise; nil: none in the answer
+	Status    int           // of the answer
 }
 
 type exchangeKey struct{}
@@ -50,7 +51,7 @@ func New(node string, timeout config.Timeout, transport http.RoundTripper, log *
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			fail(w, r, err, log.With(zap.String("node", node)))
+			fail(w, exchangeOf(r.Context()).In, r, err, log.With(zap.String("node", node)))
 		},
 		ErrorLog:   errorLog,
 		BufferPool: buffers,
@@ -59,6 +60,7 @@ func New(node string, timeout config.Timeout, transport http.RoundTripper, log *
 
 func rewrite(pr *httputil.ProxyRequest, node string) {
 	x := exchangeOf(pr.In.Context())
+	x.In = pr.In
 	out := pr.Out
 	out.URL.Scheme, out.URL.Host, out.Host = "http", node, x.Host
 	setTarget(out.URL, x.Target)
@@ -107,11 +109,11 @@ func finish(x *Exchange, res *http.Response, timeout config.Timeout) {
 }
 
 // fail answers for an upstream that gave no answer.
-func fail(w http.ResponseWriter, r *http.Request, err error, log *zap.Logger) {
-	x := exchangeOf(r.Context())
-	x.Status = statusOf(r.Context(), err)
+func fail(w http.ResponseWriter, in, out *http.Request, err error, log *zap.Logger) {
+	x := exchangeOf(out.Context())
+	x.Status = statusOf(in, err)
 	if x.Status == StatusClientGone {
-		return
+		panic(http.ErrAbortHandler) // closes the connection; net/http would send 200
 	}
 	log.Error("the upstream gave no answer", zap.Int("status", x.Status), zap.Error(err))
 	if x.RequestID != nil {
@@ -120,13 +122,16 @@ func fail(w http.ResponseWriter, r *http.Request, err error, log *zap.Logger) {
 	WritePage(w, x.Status)
 }
 
-func statusOf(ctx context.Context, err error) int {
+func statusOf(in *http.Request, err error) int {
+	body, limited := in.Body.(*requestBody)
 	switch {
 	case errors.Is(err, ErrTooLarge):
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, ErrClientTimeout):
 		return http.StatusRequestTimeout
-	case ctx.Err() != nil:
+	case in.Context().Err() != nil && limited && !body.ended.Load():
+		return http.StatusRequestTimeout // a body that stops also ends the context, and that may be noticed first
+	case in.Context().Err() != nil:
 		return StatusClientGone
 	case isTimeout(err), errors.Is(err, errUpstreamSilent):
 		return http.StatusGatewayTimeout
