@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -22,12 +23,16 @@ const (
 type Resource struct {
 	Name  string      `json:"name"`
 	Types []EventType `json:"types,omitempty"`
+	// Policy is kept as the admin sent it; nothing enforces it yet.
+	Policy json.RawMessage `json:"policy,omitempty"`
 }
 
 // EventType is one type of event that a resource's producers publish.
 type EventType struct {
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
+	// Schema is kept as the admin sent it; nothing enforces it yet.
+	Schema json.RawMessage `json:"schema,omitempty"`
 }
 
 // ValidateResource refuses what is not a resource name: [a-z][a-z0-9-]{0,62} and none of the reserved names.

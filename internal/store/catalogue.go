@@ -37,6 +37,11 @@ func (s *Store) Resources(ctx context.Context) ([]contract.Resource, error) {
 	return all, err
 }
 
+// ChangeResource reads a resource, lets change alter it and writes it back, again if somebody else was faster.
+func (s *Store) ChangeResource(ctx context.Context, name string, change func(*contract.Resource)) (contract.Resource, error) {
+	return changeField(ctx, s.rdb, s.key.resources(), name, "resource", change)
+}
+
 // DeleteResource removes a resource: ErrNotFound, or ErrConflict while it has subscriptions.
 func (s *Store) DeleteResource(ctx context.Context, name string) error {
 	n, err := deleteResource.Run(ctx, s.rdb, []string{s.key.resources(), s.key.resourceSubs(name)}, name).Int()
@@ -78,6 +83,11 @@ func (s *Store) Consumers(ctx context.Context) ([]contract.Consumer, error) {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return all, err
+}
+
+// ChangeConsumer reads a consumer, lets change alter it and writes it back, again if somebody else was faster.
+func (s *Store) ChangeConsumer(ctx context.Context, id string, change func(*contract.Consumer)) (contract.Consumer, error) {
+	return changeField(ctx, s.rdb, s.key.consumers(), id, "consumer", change)
 }
 
 // DeleteConsumer removes a consumer, its keys and its subscriptions. The consumer itself goes first: from then on its keys
@@ -231,3 +241,28 @@ func list[T any](ctx context.Context, rdb *redis.Client, key string) ([]T, error
 	}
 	return all, nil
 }
+
+func changeField[T any](ctx context.Context, rdb *redis.Client, key, field, what string, change func(*T)) (T, error) {
+	for {
+		before, err := rdb.HGet(ctx, key, field).Result()
+		v, err := decode[T](before, err, what)
+		if err != nil {
+			return v, err
+		}
+		change(&v)
+		n, err := swapField.Run(ctx, rdb, []string{key}, field, before, encode(v)).Int()
+		if err != nil {
+			return v, fmt.Errorf("writing the %s: %w", what, err)
+		}
+		if n == 1 {
+			return v, nil
+		}
+	}
+}
+
+// swapField
+// KEYS 1 hash. ARGV 1 field, 2 expected value, 3 new value. Output: 1 done, 0 the value is another one or gone.
+var swapField = redis.NewScript(`
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1`)

@@ -61,11 +61,22 @@ func (s *Store) matchVersions(ctx context.Context, resources []string) (map[stri
 	}
 	versions := make(map[string]string, len(resources))
 	for i, resource := range resources {
+		// Exec tells the first error only, and a version that is not there hides what follows it.
+		if err := errors.Join(exist[i].Err(), missingIsFine(version[i].Err())); err != nil {
+			return nil, fmt.Errorf("reading the subscriptions' versions: %w", err)
+		}
 		if exist[i].Val() {
 			versions[resource] = version[i].Val()
 		}
 	}
 	return versions, nil
+}
+
+func missingIsFine(err error) error {
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	return err
 }
 
 // refresh reads the candidates whose version moved. The version was read first: what is read now may be newer than it, and

@@ -14,6 +14,8 @@ import (
 
 // What callers match with errors.Is. Every other error means that Redis could not be asked.
 var (
+	// ErrDamaged means that Redis holds something else than what was written: no other try will help.
+	ErrDamaged  = errors.New("the record is damaged")
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("conflict")
 	// ErrStale means that the record changed since it was read: read again.
@@ -84,7 +86,7 @@ func decode[T any](text string, err error, what string) (T, error) {
 		return v, fmt.Errorf("reading %s: %w", what, err)
 	}
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
-		return v, fmt.Errorf("reading %s: the record is damaged: %w", what, err)
+		return v, fmt.Errorf("reading %s: %w: %w", what, ErrDamaged, err)
 	}
 	return v, nil
 }

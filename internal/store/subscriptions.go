@@ -15,21 +15,31 @@ import (
 // that the resource is gone.
 func (s *Store) CreateSubscription(ctx context.Context, sub contract.Subscription) (kept contract.Subscription, created bool, err error) {
 	sub.Revision = 1
-	existing, err := createSubscription.Run(ctx, s.rdb, []string{
+	for {
+		id, err := s.createSubscription(ctx, sub)
+		if err != nil || id == sub.ID {
+			return sub, err == nil, err
+		}
+		kept, err = s.Subscription(ctx, id)
+		if !errors.Is(err, ErrNotFound) { // deleted in between: then ours may stand
+			return kept, false, err
+		}
+	}
+}
+
+func (s *Store) createSubscription(ctx context.Context, sub contract.Subscription) (id string, err error) {
+	id, err = createSubscription.Run(ctx, s.rdb, []string{
 		s.key.fingerprint(sub.Fingerprint()), s.key.subscription(sub.ID), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.matchVersion(sub.Resource), s.key.consumerSubs(sub.Consumer),
 		s.key.resourceSubs(sub.Resource), s.key.resources(),
 	}, sub.ID, encode(sub), sub.CreatedAt.UnixMilli(), candidate(sub), contract.NewID("v"), sub.Resource, s.key.subscription("")).Text()
 	switch {
 	case err != nil:
-		return contract.Subscription{}, false, fmt.Errorf("writing the subscription: %w", err)
-	case existing == "":
-		return contract.Subscription{}, false, fmt.Errorf("resource: %w", ErrNotFound)
-	case existing == sub.ID:
-		return sub, true, nil
+		return "", fmt.Errorf("writing the subscription: %w", err)
+	case id == "":
+		return "", fmt.Errorf("resource: %w", ErrNotFound)
 	}
-	kept, err = s.Subscription(ctx, existing)
-	return kept, false, err
+	return id, nil
 }
 
 // createSubscription
@@ -150,25 +160,43 @@ return 1`)
 
 // DeleteSubscription ends a subscription, or returns ErrNotFound.
 func (s *Store) DeleteSubscription(ctx context.Context, id string) error {
-	sub, err := s.Subscription(ctx, id)
-	if err != nil {
-		return err
+	for {
+		sub, err := s.Subscription(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := s.deleteSubscription(ctx, sub); !errors.Is(err, ErrStale) {
+			return err
+		}
 	}
-	err = deleteSubscription.Run(ctx, s.rdb, []string{
+}
+
+// deleteSubscription wants the record as it stands, since its fingerprint goes with it.
+func (s *Store) deleteSubscription(ctx context.Context, sub contract.Subscription) error {
+	id := sub.ID
+	n, err := deleteSubscription.Run(ctx, s.rdb, []string{
 		s.key.subscription(id), s.key.fingerprint(sub.Fingerprint()), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.matchVersion(sub.Resource), s.key.consumerSubs(sub.Consumer),
 		s.key.resourceSubs(sub.Resource), s.key.deliveries(id),
-	}, id, contract.NewID("v")).Err()
-	if err != nil {
+	}, id, contract.NewID("v"), sub.Revision).Int()
+	switch {
+	case err != nil:
 		return fmt.Errorf("deleting the subscription: %w", err)
+	case n == 0:
+		return fmt.Errorf("subscription: %w", ErrNotFound)
+	case n == -1:
+		return fmt.Errorf("subscription: %w", ErrStale)
 	}
 	return nil
 }
 
 // deleteSubscription
 // KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 match version, 6 consumer's, 7 resource's, 8 deliveries.
-// ARGV 1 id, 2 version token. Output: 1.
+// ARGV 1 id, 2 version token, 3 expected revision. Output: 1 done, 0 not there, -1 another revision.
 var deleteSubscription = redis.NewScript(`
+local record = redis.call('GET', KEYS[1])
+if not record then return 0 end
+if cjson.decode(record).revision ~= tonumber(ARGV[3]) then return -1 end
 redis.call('DEL', KEYS[1], KEYS[8])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 redis.call('ZREM', KEYS[3], ARGV[1])
