@@ -1,0 +1,106 @@
+// Package api is the HTTP API of subscription-service: the consumers' calls, which come through the gateway, and the
+// admins' calls, which do not. Both are described in one OpenAPI 3.1 document.
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+// Publisher hands messages to the broker and returns once they are confirmed.
+type Publisher interface {
+	Publish(ctx context.Context, messages ...rabbit.Message) error
+}
+
+// Options are what the API stands on. All are needed.
+type Options struct {
+	Store     *store.Store
+	Publisher Publisher
+	// Names are those of the broker's exchanges.
+	Names rabbit.Names
+	// Signer checks the statement of the gateway about the caller.
+	Signer *contract.Signer
+	// Policy says where callbacks may go.
+	Policy *guard.Policy
+	// AdminToken opens the admin API: at least MinAdminToken bytes.
+	AdminToken string
+	Log        *zap.Logger
+	Metrics    prometheus.Registerer
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// MinAdminToken is the shortest admin token that is taken, in bytes.
+const MinAdminToken = 16
+
+// API holds the two listeners' handlers.
+type API struct {
+	// Gateway serves the calls that come through the gateway, under contract.GatewayPrefix.
+	Gateway http.Handler
+	// Admin serves /admin/v1, the OpenAPI document, and what else the mux given to New serves.
+	Admin http.Handler
+}
+
+// New builds the API. What admin serves already (health, metrics) stays open; all else on it asks for the admin token.
+func New(o Options, admin *http.ServeMux) (*API, error) {
+	if len(o.AdminToken) < MinAdminToken {
+		return nil, fmt.Errorf("the admin token has %d bytes: give at least %d", len(o.AdminToken), MinAdminToken)
+	}
+	routes := &routes{gateway: http.NewServeMux(), admin: http.NewServeMux()}
+	description := humago.New(routes, configuration())
+	description.UseMiddleware(mediaTypes(description))
+
+	subscriptions{o.Store, o.Now}.register(description)
+	deliveries{o.Store}.register(description)
+	events{o.Publisher, o.Names}.register(description)
+	resources{o.Store}.register(description)
+	consumers{o.Store, o.Now}.register(description)
+	if err := serveDocument(admin, description.OpenAPI()); err != nil {
+		return nil, err
+	}
+	admin.Handle("/", bearer(o.AdminToken, routed(routes.admin)))
+
+	watch := newObserver(o.Log, o.Metrics, o.Now)
+	return &API{
+		Gateway: watch.observe(withPolicy(o.Policy, vouched(o.Signer, routed(routes.gateway)))),
+		Admin:   watch.observe(routed(admin)),
+	}, nil
+}
+
+// routes puts each operation on the listener that it belongs to.
+type routes struct{ gateway, admin *http.ServeMux }
+
+// HandleFunc makes routes a humago.Mux.
+func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	if isAdmin(pattern) {
+		r.admin.HandleFunc(pattern, handler)
+		return
+	}
+	r.gateway.HandleFunc(pattern, handler)
+}
+
+// ServeHTTP is not used: each listener has its own mux.
+func (*routes) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
+
+// register adds an operation whose errors are translated in one place.
+func register[I, O any](api huma.API, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
+	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handle(ctx, in)
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		return out, nil
+	})
+}

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+)
+
+type callerKey struct{}
+
+// callerOf returns who calls. Only requests that passed vouched have one.
+func callerOf(ctx context.Context) contract.Caller {
+	caller, _ := ctx.Value(callerKey{}).(contract.Caller)
+	return caller
+}
+
+// vouched lets a request through only with exactly one statement of the gateway, about this resource and this kind of call.
+// It comes before everything else: before routing, and before the body is read.
+func vouched(signer *contract.Signer, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller, ok := callerFor(signer, r)
+		if !ok {
+			unauthorized(w, "this call lacks the gateway's statement about its caller: call through the gateway")
+			return
+		}
+		recordOf(r.Context()).consumer = caller.Consumer
+		r.Header.Del(contract.HeaderStatement) // nothing below has a use for it
+		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller))
+		http.StripPrefix(contract.GatewayPrefix, next).ServeHTTP(w, r)
+	})
+}
+
+func callerFor(signer *contract.Signer, r *http.Request) (contract.Caller, bool) {
+	statements := r.Header.Values(contract.HeaderStatement)
+	if len(statements) != 1 {
+		return contract.Caller{}, false
+	}
+	caller, err := signer.VerifyCaller(statements[0])
+	if err != nil {
+		return contract.Caller{}, false
+	}
+	resource, action := asked(r)
+	return caller, caller.Resource == resource && caller.Action == action
+}
+
+// asked returns the resource and the action of a call by its path; a path of neither kind asks for no action that exists.
+func asked(r *http.Request) (resource, action string) {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), contract.GatewayPrefix+"/")
+	if !ok {
+		return "", ""
+	}
+	resource, rest, _ := strings.Cut(path, "/")
+	switch first, _, _ := strings.Cut(rest, "/"); first {
+	case "subscribe":
+		return resource, contract.ActionSubscribe
+	case "events":
+		return resource, contract.ActionPublish
+	}
+	return resource, ""
+}
+
+// bearer lets a request through only with the admin token.
+func bearer(token string, next http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got := sha256.Sum256([]byte(bearerToken(r)))
+		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			unauthorized(w, "send Authorization: Bearer with the admin token")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// bearerToken returns "" unless there is exactly one Authorization header with the scheme Bearer.
+func bearerToken(r *http.Request) string {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return ""
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+func unauthorized(w http.ResponseWriter, detail string) {
+	w.Header().Set("WWW-Authenticate", `Bearer realm="apisix-webhooks"`)
+	writeProblem(w, contract.NewProblem(http.StatusUnauthorized, detail))
+}
+
+type policyKey struct{}
+
+// withPolicy hands the policy to the validation of bodies, which has only the request's context.
+func withPolicy(policy *guard.Policy, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), policyKey{}, policy)))
+	})
+}
+
+func policyOf(ctx context.Context) *guard.Policy {
+	policy, _ := ctx.Value(policyKey{}).(*guard.Policy)
+	return policy
+}

@@ -1,0 +1,136 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+)
+
+// record is what is known of one request. It is filled along the way and logged once: never headers, never bodies.
+type record struct {
+	id       string
+	route    string
+	consumer string
+	err      error
+}
+
+type recordKey struct{}
+
+// recordOf returns the request's record; one that nobody reads where there is none.
+func recordOf(ctx context.Context) *record {
+	if r, ok := ctx.Value(recordKey{}).(*record); ok {
+		return r
+	}
+	return &record{}
+}
+
+// observer logs and counts requests.
+type observer struct {
+	log      *zap.Logger
+	now      func() time.Time
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newObserver(log *zap.Logger, metrics prometheus.Registerer, now func() time.Time) *observer {
+	labels := []string{"route", "class"}
+	o := &observer{log: log, now: now,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "http_requests_total", Help: "Requests by route and status class.",
+		}, labels),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "http_request_duration_seconds", Help: "Time to answer a request.", Buckets: prometheus.DefBuckets,
+		}, labels),
+	}
+	metrics.MustRegister(o.requests, o.seconds)
+	return o
+}
+
+// observe wraps a listener's whole handler; a panic below it becomes a bare 500.
+func (o *observer) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := o.now()
+		rec := &record{id: requestID(r), route: "none"}
+		answer := &statusWriter{ResponseWriter: w}
+		r = r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
+		defer func() {
+			if fault := recover(); fault != nil {
+				o.crash(answer, rec, fault)
+			}
+			o.done(r, rec, answer.code(), o.now().Sub(start))
+		}()
+		next.ServeHTTP(answer, r)
+	})
+}
+
+func (o *observer) crash(w *statusWriter, rec *record, fault any) {
+	o.log.Error("a handler panicked", zap.String("request", rec.id), zap.Any("panic", fault), zap.Stack("stack"))
+	if w.status == 0 {
+		writeProblem(w, bare500(rec))
+	}
+}
+
+func (o *observer) done(r *http.Request, rec *record, status int, took time.Duration) {
+	class := strconv.Itoa(status/100) + "xx"
+	o.requests.WithLabelValues(rec.route, class).Inc()
+	o.seconds.WithLabelValues(rec.route, class).Observe(took.Seconds())
+	level := zapcore.InfoLevel
+	fields := []zap.Field{
+		zap.String("method", contract.Printable(r.Method)), zap.String("route", rec.route), zap.Int("status", status),
+		zap.Duration("took", took), zap.String("request", rec.id), zap.String("consumer", rec.consumer),
+	}
+	if rec.err != nil && !errors.Is(rec.err, context.Canceled) {
+		level = zapcore.ErrorLevel
+		fields = append(fields, zap.Error(rec.err))
+	}
+	o.log.Log(level, "request", fields...)
+}
+
+var plainID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// requestID takes the gateway's id if it is fit for a log line.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); plainID.MatchString(id) {
+		return id
+	}
+	return contract.NewID("req")
+}
+
+// statusWriter remembers the status.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection, for read deadlines.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *statusWriter) code() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+// writeProblem answers outside of an operation.
+func writeProblem(w http.ResponseWriter, p contract.Problem) {
+	w.Header().Set("Content-Type", contract.MediaProblem)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the client hung up: nobody left to tell
+}
+
+// problemOf is the one place where errors become answers.
+func problemOf(ctx context.Context, err error) error {
+	var asIs huma.StatusError
+	switch {
+	case errors.As(err, &asIs):
+		return err
+	case errors.Is(err, store.ErrNotFound):
+		return huma.Error404NotFound(notFound(err))
+	case errors.Is(err, store.ErrConflict):
+		return huma.Error409Conflict(conflict(err))
+	}
+	rec := recordOf(ctx)
+	rec.err = err
+	switch {
+	case errors.Is(err, store.ErrDamaged):
+		p := bare500(rec)
+		return huma.NewError(p.Status, p.Detail)
+	case isBroker(err):
+		return huma.Error503ServiceUnavailable("the broker can't be reached: try again (request " + rec.id + ")")
+	}
+	return huma.Error503ServiceUnavailable("the store can't be reached: try again (request " + rec.id + ")")
+}
+
+// errBroker marks what the publisher returned; everything else that is unknown comes from the store.
+var errBroker = errors.New("publishing")
+
+func isBroker(err error) bool {
+	return errors.Is(err, errBroker) || errors.Is(err, rabbit.ErrUnavailable)
+}
+
+func bare500(rec *record) contract.Problem {
+	return contract.NewProblem(http.StatusInternalServerError, "something went wrong here (request "+rec.id+")")
+}
+
+// notFound names what is not there, as the store does: "subscription: not found".
+func notFound(err error) string {
+	what, _, _ := strings.Cut(err.Error(), ":")
+	return "there is no such " + what
+}
+
+func conflict(err error) string {
+	return strings.TrimSuffix(err.Error(), ": "+store.ErrConflict.Error())
+}
+
+// fault is one field's error; it has no value, since a value may be a secret.
+func fault(location, message string) error {
+	return &huma.ErrorDetail{Location: location, Message: message}
+}
+
+func unprocessable(errs ...error) error {
+	return huma.Error422UnprocessableEntity("validation failed", errs...)
+}
+
+// badCursor translates the store's word for an unreadable cursor.
+func badCursor(err error) error {
+	if errors.Is(err, store.ErrConflict) {
+		return huma.Error400BadRequest("the cursor is not one of ours", fault("query.cursor", "use next_cursor of the page before, as it came"))
+	}
+	return err
+}
+
+const missing = "expected required property "
+
+// tidy works over every error answer: it takes out the values that huma echoes, for they may be secrets (a malformed body
+// is echoed whole), and makes the location of a missing property the property itself.
+func tidy(_ huma.Context, _ string, v any) (any, error) {
+	model, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	for _, detail := range model.Errors {
+		detail.Value = nil
+		if rest, found := strings.CutPrefix(detail.Message, missing); found {
+			name, _, _ := strings.Cut(rest, " ")
+			detail.Location, detail.Message = detail.Location+"."+name, "is required"
+		}
+	}
+	return model, nil
+}

@@ -1,0 +1,206 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+// subscriptions are the calls on a consumer's own subscriptions.
+type subscriptions struct {
+	store *store.Store
+	now   func() time.Time
+}
+
+const (
+	pathSubscribe    = "/{resource}/subscribe"
+	pathSubscription = pathSubscribe + "/{id}"
+)
+
+func (s subscriptions) register(api huma.API) {
+	const conflict, absent = http.StatusConflict, http.StatusNotFound
+	create := operation("subscribe", http.MethodPost, pathSubscribe, "Subscribe", http.StatusBadRequest, absent,
+		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	create.DefaultStatus = http.StatusCreated
+	create.Description = "201 with the secret, or 200 with the existing subscription when the same consumer sends the same again."
+	register(api, create, s.create)
+	documentExisting(api)
+	register(api, operation("list-subscriptions", http.MethodGet, pathSubscribe, "List the caller's own subscriptions", http.StatusBadRequest), s.list)
+	register(api, operation("get-subscription", http.MethodGet, pathSubscription, "Get one subscription", absent), s.get)
+	register(api, operation("change-subscription", http.MethodPatch, pathSubscription, "Change, pause or resume a subscription",
+		http.StatusBadRequest, absent, conflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType), s.change)
+	register(api, operation("unsubscribe", http.MethodDelete, pathSubscription, "Unsubscribe; no callback starts after it", absent), s.remove)
+	register(api, operation("rotate-secret", http.MethodPost, pathSubscription+"/rotate-secret",
+		"Get a new secret; the old one signs for 24 hours more", absent), s.rotate)
+}
+
+// documentExisting adds the answer 200 of subscribe, which huma can't tell from the code.
+func documentExisting(api huma.API) {
+	responses := api.OpenAPI().Paths[pathSubscribe].Post.Responses
+	responses["200"] = &huma.Response{Description: "It existed already", Content: responses["201"].Content}
+}
+
+// Own is the path of one of the caller's subscriptions.
+type Own struct {
+	Resource string `path:"resource"`
+	ID       string `path:"id" maxLength:"100"`
+}
+
+type subscriptionAnswer struct{ Body subscriptionView }
+
+type createRequest struct {
+	Resource string `path:"resource"`
+	Body     subscriptionBody
+}
+
+type createAnswer struct {
+	Status   int
+	Location string `header:"Location"`
+	Body     subscriptionView
+}
+
+func (s subscriptions) create(ctx context.Context, in *createRequest) (*createAnswer, error) {
+	asked := s.fresh(callerOf(ctx), in.Body)
+	sub, created, err := s.store.CreateSubscription(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	answer := &createAnswer{Status: http.StatusOK, Location: fmt.Sprintf("/%s/subscribe/%s", sub.Resource, sub.ID), Body: viewOf(sub)}
+	if !created {
+		return answer, nil
+	}
+	if err := s.keepOnlyWithConsumer(ctx, sub); err != nil {
+		return nil, err
+	}
+	answer.Status, answer.Body.Secret = http.StatusCreated, sub.Secrets[0].Value
+	return answer, nil
+}
+
+func (s subscriptions) fresh(caller contract.Caller, asked subscriptionBody) contract.Subscription {
+	now := s.moment()
+	sub := contract.Subscription{
+		ID: contract.NewID("sub"), Consumer: caller.Consumer, Resource: caller.Resource, CallbackURL: asked.CallbackURL,
+		Types: asked.Types, Format: asked.Format, Headers: asked.Headers, Auth: asked.Auth.auth(), Description: asked.Description,
+		Status: contract.StatusActive, Secrets: []contract.Secret{{Value: newSecret()}}, CreatedAt: now, UpdatedAt: now,
+	}
+	normalize(&sub)
+	return sub
+}
+
+// keepOnlyWithConsumer ends a new subscription whose consumer was deleted while its statement still held. Deleting removes
+// the consumer first and then the subscriptions that it finds, so one of the two sees the other.
+func (s subscriptions) keepOnlyWithConsumer(ctx context.Context, sub contract.Subscription) error {
+	_, err := s.store.Consumer(ctx, sub.Consumer)
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if err := s.store.DeleteSubscription(ctx, sub.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return huma.Error403Forbidden("the caller is no consumer any more")
+}
+
+// moment is now, as it is kept: milliseconds, UTC.
+func (s subscriptions) moment() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
+
+type listRequest struct {
+	Resource string `path:"resource"`
+	Page
+}
+
+// Page are the parameters of every paged list.
+type Page struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20"`
+	Cursor string `query:"cursor" maxLength:"200" doc:"next_cursor of the page before"`
+}
+
+type listAnswer[T any] struct {
+	Body listBody[T]
+}
+
+type listBody[T any] struct {
+	Items      []T    `json:"items" nullable:"false"`
+	NextCursor string `json:"next_cursor,omitempty" doc:"left out at the end"`
+}
+
+func (s subscriptions) list(ctx context.Context, in *listRequest) (*listAnswer[subscriptionView], error) {
+	caller := callerOf(ctx)
+	subs, next, err := s.store.Subscriptions(ctx, caller.Consumer, caller.Resource, in.Cursor, in.Limit)
+	if err != nil {
+		return nil, badCursor(err)
+	}
+	views := make([]subscriptionView, len(subs))
+	for i, sub := range subs {
+		views[i] = viewOf(sub)
+	}
+	return &listAnswer[subscriptionView]{listBody[subscriptionView]{views, next}}, nil
+}
+
+func (s subscriptions) get(ctx context.Context, in *Own) (*subscriptionAnswer, error) {
+	sub, err := ownSubscription(ctx, s.store, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &subscriptionAnswer{viewOf(sub)}, nil
+}
+
+// ownSubscription reads a subscription of the caller; that of another consumer or resource does not exist to it.
+func ownSubscription(ctx context.Context, from *store.Store, id string) (contract.Subscription, error) {
+	sub, err := from.Subscription(ctx, id)
+	if err == nil {
+		err = mustOwn(ctx, sub)
+	}
+	return sub, err
+}
+
+func mustOwn(ctx context.Context, sub contract.Subscription) error {
+	if caller := callerOf(ctx); sub.Consumer != caller.Consumer || sub.Resource != caller.Resource {
+		return fmt.Errorf("subscription: %w", store.ErrNotFound)
+	}
+	return nil
+}
+
+type changeRequest struct {
+	Own
+	Body subscriptionPatch `contentType:"application/json"`
+}
+
+func (s subscriptions) change(ctx context.Context, in *changeRequest) (*subscriptionAnswer, error) {
+	sub, err := s.store.ChangeSubscription(ctx, in.ID, func(sub *contract.Subscription) error {
+		in.Body.apply(sub, s.moment())
+		return mustOwn(ctx, *sub)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &subscriptionAnswer{viewOf(sub)}, nil
+}
+
+func (s subscriptions) remove(ctx context.Context, in *Own) (*struct{}, error) {
+	if _, err := ownSubscription(ctx, s.store, in.ID); err != nil {
+		return nil, err
+	}
+	return nil, s.store.DeleteSubscription(ctx, in.ID)
+}
+
+func (s subscriptions) rotate(ctx context.Context, in *Own) (*subscriptionAnswer, error) {
+	secret := newSecret()
+	sub, err := s.store.ChangeSubscription(ctx, in.ID, func(sub *contract.Subscription) error {
+		now := s.moment()
+		sub.Secrets, sub.UpdatedAt = rotate(sub.Secrets, secret, now), now
+		return mustOwn(ctx, *sub)
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer := &subscriptionAnswer{viewOf(sub)}
+	answer.Body.Secret = secret
+	return answer, nil
+}

@@ -1,0 +1,82 @@
+// Package broker keeps a service's connection to RabbitMQ. The service starts and serves while the broker is still away.
+package broker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+)
+
+// Link is the connection, or the wait for it. Run makes it; until then it is unavailable.
+type Link struct {
+	url     string
+	options rabbit.Options
+
+	mu        sync.Mutex
+	conn      *rabbit.Conn
+	publisher *rabbit.Publisher
+}
+
+// New makes a link. It does not connect yet: see Run.
+func New(url string, options rabbit.Options) *Link { return &Link{url: url, options: options} }
+
+// Run connects, waiting for the broker as long as it takes, lets use work with the connection and closes it. It returns what
+// use returns, nil if ctx ends first, or an error that no waiting mends: a malformed URL, another topology on the broker.
+func (l *Link) Run(ctx context.Context, use func(context.Context, *rabbit.Conn) error) error {
+	conn, err := rabbit.Open(ctx, l.url, l.options)
+	if err != nil {
+		return unlessOver(ctx, fmt.Errorf("AMQP_URL: %w", err))
+	}
+	defer conn.Close() //nolint:errcheck // everything that mattered is confirmed or given back by now
+	l.set(conn, conn.Publisher())
+	defer l.set(nil, nil)
+	return use(ctx, conn)
+}
+
+// Hold is a use that only publishes.
+func Hold(ctx context.Context, _ *rabbit.Conn) error {
+	<-ctx.Done()
+	return nil
+}
+
+func unlessOver(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (l *Link) set(conn *rabbit.Conn, publisher *rabbit.Publisher) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn, l.publisher = conn, publisher
+}
+
+func (l *Link) get() (*rabbit.Conn, *rabbit.Publisher, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn == nil {
+		return nil, nil, fmt.Errorf("%w: not connected yet", rabbit.ErrUnavailable)
+	}
+	return l.conn, l.publisher, nil
+}
+
+// Publish is rabbit.Publisher's; it wraps rabbit.ErrUnavailable while there is no connection.
+func (l *Link) Publish(ctx context.Context, messages ...rabbit.Message) error {
+	_, publisher, err := l.get()
+	if err != nil {
+		return err
+	}
+	return publisher.Publish(ctx, messages...)
+}
+
+// Ready is nil while the broker is connected.
+func (l *Link) Ready(ctx context.Context) error {
+	conn, _, err := l.get()
+	if err != nil {
+		return err
+	}
+	return conn.Ready(ctx)
+}

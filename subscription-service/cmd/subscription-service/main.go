@@ -1,0 +1,92 @@
+// Command subscription-service serves the consumers' API to the gateway and the admins' API on a listener of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/api"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/broker"
+)
+
+type config struct {
+	RedisURL    string   `env:"REDIS_URL,required,notEmpty"`
+	AMQPURL     string   `env:"AMQP_URL,required,notEmpty"`
+	GatewayKey  string   `env:"WEBHOOK_GATEWAY_KEY,required,notEmpty"`
+	AdminToken  string   `env:"WEBHOOK_ADMIN_TOKEN,required,notEmpty"`
+	AllowCIDRs  []string `env:"WEBHOOK_ALLOW_CIDRS"`
+	AllowHTTP   bool     `env:"WEBHOOK_ALLOW_HTTP"`
+	Listen      string   `env:"WEBHOOK_LISTEN" envDefault:"127.0.0.1:8081"`
+	AdminListen string   `env:"WEBHOOK_ADMIN_LISTEN" envDefault:"127.0.0.1:8082"`
+	// Namespace is the tests' own; production has the default one.
+	Namespace string
+}
+
+func main() {
+	service.Main(service.Process[config]{
+		Name: "subscription-service",
+		Start: func(ctx context.Context, c config, app *service.App) error {
+			_, err := start(ctx, c, app)
+			return err
+		},
+		HealthAddress: func(c config) string { return c.AdminListen },
+	})
+}
+
+// addresses are where the process listens.
+type addresses struct{ gateway, admin string }
+
+func start(_ context.Context, c config, app *service.App) (at addresses, err error) {
+	signer, policy, err := c.check()
+	if err != nil {
+		return at, err
+	}
+	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace})
+	if err != nil {
+		return at, err
+	}
+	app.OnStop("redis", func(context.Context) error { return kept.Close() })
+	app.Health.Check("redis", kept.Ping)
+
+	// Subscribing needs no broker, so the service does not wait for it.
+	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "subscription-service", Log: app.Log})
+	app.Go("rabbitmq", func(ctx context.Context) error { return link.Run(ctx, broker.Hold) })
+	app.Health.Check("rabbitmq", link.Ready)
+
+	handlers, err := api.New(api.Options{
+		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Signer: signer, Policy: policy, AdminToken: c.AdminToken,
+		Log: app.Log, Metrics: app.Metrics, Now: time.Now,
+	}, app.Handler())
+	if err != nil {
+		return at, err
+	}
+	if at.admin, err = app.Listen("admin", c.AdminListen, handlers.Admin); err != nil {
+		return at, err
+	}
+	at.gateway, err = app.Listen("gateway", c.Listen, handlers.Gateway)
+	return at, err
+}
+
+// check reports every fault of the values at once, without the values.
+func (c config) check() (*contract.Signer, *guard.Policy, error) {
+	var errs []error
+	signer, err := contract.NewSigner([]byte(c.GatewayKey), time.Now)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("WEBHOOK_GATEWAY_KEY: %w", err))
+	}
+	policy, err := guard.New(c.AllowCIDRs, c.AllowHTTP)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", err))
+	}
+	if len(c.AdminToken) < api.MinAdminToken {
+		errs = append(errs, fmt.Errorf("WEBHOOK_ADMIN_TOKEN has %d bytes: give at least %d", len(c.AdminToken), api.MinAdminToken))
+	}
+	return signer, policy, errors.Join(errs...)
+}
