@@ -17,7 +17,7 @@ const (
 	dialTimeout  = 10 * time.Second // TCP, TLS and AMQP handshake
 	writeTimeout = 15 * time.Second // one write to the socket
 	closeTimeout = 5 * time.Second  // the closing handshake
-	retryMax     = 5 * time.Second  // between two attempts to connect
+	retryMax     = 2 * time.Second  // between two attempts to connect
 )
 
 // ErrClosed is wrapped by the errors of what was asked after Close.
