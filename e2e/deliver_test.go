@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -290,23 +291,22 @@ func TestNothingIsLostWhenAPartIsRestartedInTheMiddle(t *testing.T) {
 		{"the gateway restarts", "restart", "gateway"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			run := control(t)
 			s := setScene(t)
 			r := receiver(t, nil)
 			s.subscribe(t, r.URL, map[string]any{"format": "data"})
 			const events = 1000
-			broken := make(chan struct{})
+			broken := make(chan error)
 			go func() {
-				defer close(broken)
-				if _, err := r.WaitFor(ctx(t), 50); err == nil {
-					control(t, c.verb, c.part)
-				}
+				_, err := r.WaitFor(ctx(t), 50)
+				broken <- errors.Join(err, run(c.verb, c.part))
 			}()
 			for i := range events {
 				s.publishUntilConfirmed(t, fmt.Sprint("event-", i))
 			}
-			<-broken
-			if c.verb == "kill" && c.part != "runner" {
-				control(t, "up")
+			require.NoError(t, <-broken)
+			if c.verb == "kill" && c.part != "runner" { // the gateway starts the runner again by itself
+				require.NoError(t, run("start", c.part))
 			}
 			_, err := r.Wait(ctx(t), func(got []world.Callback) bool { return distinct(got) == events })
 			require.NoError(t, err)

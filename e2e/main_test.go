@@ -57,17 +57,21 @@ func stack(t *testing.T) world.Stack {
 	return s
 }
 
-// control runs a verb of the stack's script, for tests that break parts of it.
-func control(t *testing.T, args ...string) {
+// control returns a runner of the stack's script, for tests that break parts of it.
+func control(t *testing.T) func(args ...string) error {
 	t.Helper()
 	script := os.Getenv("E2E_STACK")
 	if script == "" {
 		t.Skip("E2E_STACK is not set: this stack is not ours to break")
 	}
-	cmd := exec.CommandContext(ctx(t), script, args...) // #nosec G204 -- the project's own script
-	cmd.Dir = ".."
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s %s: %s", script, strings.Join(args, " "), out)
+	return func(args ...string) error {
+		cmd := exec.CommandContext(ctx(t), script, args...) // #nosec G204 -- the project's own script
+		cmd.Dir = ".."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s %s: %w: %s", script, strings.Join(args, " "), err, out)
+		}
+		return nil
+	}
 }
 
 func ctx(t *testing.T) context.Context {

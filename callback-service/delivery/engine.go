@@ -23,7 +23,9 @@ import (
 
 var (
 	noContext = context.Background() // for library calls that take a context and block on nothing
-	errSecret = errors.New("the subscription's secret cannot sign: rotate it")
+	// errRequest is what every error of buildRequest wraps: no later attempt would fare better.
+	errRequest = errors.New("the request cannot be built")
+	errSecret  = fmt.Errorf("%w: the subscription's secret cannot sign; rotate it", errRequest)
 )
 
 // Store is what the engine keeps and reads.
@@ -194,8 +196,8 @@ func (e *Engine) attempt(work context.Context, t task, sub *contract.Subscriptio
 		return
 	}
 	verdict := Decide(answer, t.cmd.Attempt, e.Schedule, e.Now())
-	if errors.Is(err, errSecret) {
-		verdict = Verdict{Kind: Fail, Reason: errSecret.Error()}
+	if errors.Is(err, errRequest) {
+		verdict = Verdict{Kind: Fail, Reason: err.Error()}
 	}
 	e.Metrics.attempt(answer, took)
 	e.logAttempt(t, answer, verdict, took, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
@@ -35,6 +36,11 @@ func buildRequest(cmd contract.Command, sub *contract.Subscription, now time.Tim
 	authorize(header, sub.Auth)
 	trace(header, cmd.Event)
 	header.Set("User-Agent", userAgent)
+	for name, values := range header {
+		if !httpguts.ValidHeaderFieldValue(values[0]) {
+			return nil, nil, fmt.Errorf("%w: %s has a control character", errRequest, name)
+		}
+	}
 	return header, body, sign(header, cmd.Delivery, sub.SigningSecrets(now), now, body)
 }
 
@@ -51,7 +57,7 @@ func encodeEvent(e *event.Event, format contract.Format) (http.Header, []byte, e
 	body.Grow(len(e.Data()) + 512)
 	// Not json.Marshal: that would compact the data, which arrives byte for byte as it was published.
 	if err := event.WriteJson(e, &body); err != nil {
-		return nil, nil, fmt.Errorf("encoding the event: %w", err)
+		return nil, nil, fmt.Errorf("%w: encoding the event: %w", errRequest, err)
 	}
 	header.Set("Content-Type", event.ApplicationCloudEventsJSON)
 	return header, body.Bytes(), nil
@@ -67,7 +73,8 @@ func contentType(e *event.Event) string {
 	return event.ApplicationJSON
 }
 
-// binaryHeader leaves the encoding of attributes as headers (CloudEvents HTTP binding 1.0, section 3.1.3) to the SDK.
+// binaryHeader makes headers of the attributes (CloudEvents HTTP binding 1.0, section 3.1.3). The SDK formats the values but
+// does not percent-encode them.
 func binaryHeader(e *event.Event) http.Header {
 	attributes := *e
 	attributes.DataEncoded = nil
@@ -76,10 +83,28 @@ func binaryHeader(e *event.Event) http.Header {
 	if err := cehttp.WriteRequest(ctx, binding.ToMessage(&attributes), req); err != nil {
 		return http.Header{"Content-Type": {contentType(e)}} // the event was valid when it came in: see contract.ParseEvent
 	}
+	for name, values := range req.Header {
+		if strings.HasPrefix(name, "Ce-") {
+			values[0] = percentEncode(values[0])
+		}
+	}
 	if len(e.Data()) > 0 {
 		req.Header.Set("Content-Type", contentType(e))
 	}
 	return req.Header
+}
+
+// percentEncode follows section 3.1.3.2: space, double quote, percent and all that is no printable ASCII, byte by byte.
+func percentEncode(value string) string {
+	var out strings.Builder
+	for i := range len(value) {
+		if c := value[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '%' {
+			fmt.Fprintf(&out, "%%%02X", c)
+		} else {
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
 }
 
 func authorize(header http.Header, auth *contract.Auth) {

@@ -1,0 +1,177 @@
+package delivery
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+)
+
+const (
+	secretOne = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // #nosec G101 -- the example of the specification
+	secretTwo = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+)
+
+func command(contentType, data string) contract.Command {
+	e := event.New()
+	e.SetID("id-1")
+	e.SetSource("/shop")
+	e.SetType("order.created")
+	if contentType != "" {
+		e.SetDataContentType(contentType)
+	}
+	e.DataEncoded = []byte(data)
+	return contract.Command{Delivery: "dlv_1", Subscription: "sub_1", Resource: "orders", Attempt: 1, Created: noon, Event: &e}
+}
+
+func subscription(format contract.Format) *contract.Subscription {
+	return &contract.Subscription{ID: "sub_1", CallbackURL: "https://consumer.example/hooks", Format: format,
+		Status: contract.StatusActive, Secrets: []contract.Secret{{Value: secretOne}}}
+}
+
+func TestTheSignatureVerifiesInEveryFormat(t *testing.T) {
+	for _, format := range []contract.Format{contract.FormatStructured, contract.FormatBinary, contract.FormatData} {
+		now := time.Now()
+		header, body, err := buildRequest(command("application/json", `{"a": 1.0}`), subscription(format), now)
+		require.NoError(t, err)
+		hook, err := standardwebhooks.NewWebhook(secretOne)
+		require.NoError(t, err)
+		require.NoError(t, hook.Verify(body, header), format)
+		require.Equal(t, "dlv_1", header.Get("webhook-id"))
+	}
+}
+
+func TestBothSecretsSignDuringAnOverlapAndOnlyTheNewOneAfter(t *testing.T) {
+	sub := subscription(contract.FormatData)
+	sub.Secrets = []contract.Secret{{Value: secretTwo}, {Value: secretOne, Until: noon}}
+	header, _, err := buildRequest(command("", `1`), sub, noon.Add(-time.Second))
+	require.NoError(t, err)
+	require.Len(t, strings.Fields(header.Get("webhook-signature")), 2)
+	header, _, err = buildRequest(command("", `1`), sub, noon)
+	require.NoError(t, err)
+	require.Len(t, strings.Fields(header.Get("webhook-signature")), 1)
+}
+
+func TestASecretThatCanNotSignIsAnErrorWithoutTheSecret(t *testing.T) {
+	for _, secrets := range [][]contract.Secret{nil, {{Value: "whsec_not!base64"}}} {
+		sub := subscription(contract.FormatData)
+		sub.Secrets = secrets
+		_, _, err := buildRequest(command("", `1`), sub, noon)
+		require.ErrorIs(t, err, errSecret)
+		require.NotContains(t, err.Error(), "base64")
+	}
+}
+
+func TestDataIsNotTouched(t *testing.T) {
+	const data = "{ \"b\" : 1e2,\n\t\"a\": \"\\u00e9é<&>\" }"
+	_, body, err := buildRequest(command("application/json", data), subscription(contract.FormatStructured), noon)
+	require.NoError(t, err)
+	require.Contains(t, string(body), `"data":`+data)
+	for _, format := range []contract.Format{contract.FormatBinary, contract.FormatData} {
+		_, body, err := buildRequest(command("application/json", data), subscription(format), noon)
+		require.NoError(t, err)
+		require.Equal(t, data, string(body))
+	}
+}
+
+func TestBytesTravelAsBase64InTheStructuredFormat(t *testing.T) {
+	cmd := command("application/octet-stream", "\x00\xff\x01")
+	cmd.Event.DataBase64 = true
+	_, body, err := buildRequest(cmd, subscription(contract.FormatStructured), noon)
+	require.NoError(t, err)
+	require.Contains(t, string(body), `"data_base64":"`+base64.StdEncoding.EncodeToString([]byte("\x00\xff\x01"))+`"`)
+}
+
+func TestBinaryFormatCarriesTheAttributesAsHeaders(t *testing.T) {
+	cmd := command("text/plain", "hello")
+	cmd.Event.SetSubject("Zoë €")
+	cmd.Event.SetExtension("sequence", 7)
+	header, body, err := buildRequest(cmd, subscription(contract.FormatBinary), noon)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(body))
+	for name, want := range map[string]string{
+		"Ce-Id": "id-1", "Ce-Source": "/shop", "Ce-Type": "order.created", "Ce-Specversion": "1.0", "Ce-Sequence": "7",
+		"Ce-Subject": "Zo%C3%AB%20%E2%82%AC", "Content-Type": "text/plain",
+	} {
+		require.Equal(t, want, header.Get(name), name)
+	}
+}
+
+func TestTheContentTypeOfPlainData(t *testing.T) {
+	for _, c := range []struct {
+		contentType string
+		base64      bool
+		want        string
+	}{{"", false, "application/json"}, {"", true, "application/octet-stream"}, {"image/png", true, "image/png"}} {
+		cmd := command(c.contentType, "1")
+		cmd.Event.DataBase64 = c.base64
+		header, _, err := buildRequest(cmd, subscription(contract.FormatData), noon)
+		require.NoError(t, err)
+		require.Equal(t, c.want, header.Get("Content-Type"))
+	}
+}
+
+func TestTheConsumersHeadersAndCredentialAreSent(t *testing.T) {
+	sub := subscription(contract.FormatData)
+	sub.Headers = map[string]string{"X-Team": "billing"}
+	for _, c := range []struct {
+		auth *contract.Auth
+		want string
+	}{
+		{nil, ""},
+		{&contract.Auth{Type: "bearer", Token: "abc"}, "Bearer abc"},
+		{&contract.Auth{Type: "basic", Username: "me", Password: "pw"}, "Basic " + base64.StdEncoding.EncodeToString([]byte("me:pw"))},
+	} {
+		sub.Auth = c.auth
+		header, _, err := buildRequest(command("", "1"), sub, noon)
+		require.NoError(t, err)
+		require.Equal(t, c.want, header.Get("Authorization"))
+		require.Equal(t, "billing", header.Get("X-Team"))
+	}
+}
+
+func TestTheProducersTraceGoesOnAndABrokenOneIsReplaced(t *testing.T) {
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	for value, kept := range map[string]bool{parent: true, "00-xyz": false, "": false, parent + "\r\nX-Evil: 1": false} {
+		cmd := command("", "1")
+		if value != "" {
+			cmd.Event.SetExtension("traceparent", value)
+			cmd.Event.SetExtension("tracestate", "shop=1")
+		}
+		header := http.Header{}
+		trace(header, cmd.Event)
+		require.Regexp(t, traceParent, header.Get("Traceparent"))
+		require.Equal(t, kept, header.Get("Traceparent") == parent)
+		require.Equal(t, kept, header.Get("Tracestate") != "")
+	}
+}
+
+func BenchmarkBuildRequest(b *testing.B) {
+	cmd, sub := command("application/json", `{"order":"4711","total":12.5}`), subscription(contract.FormatStructured)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := buildRequest(cmd, sub, noon); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func TestControlCharactersNeverReachAHeader(t *testing.T) {
+	cmd := command("application/json", "1")
+	cmd.Event.SetSubject("a\r\nX-Evil: 1")
+	header, _, err := buildRequest(cmd, subscription(contract.FormatBinary), noon)
+	require.NoError(t, err)
+	require.Equal(t, "a%0D%0AX-Evil:%201", header.Get("Ce-Subject"))
+
+	cmd.Event.SetExtension("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	cmd.Event.SetExtension("tracestate", "a\r\nX-Evil: 1")
+	_, _, err = buildRequest(cmd, subscription(contract.FormatStructured), noon)
+	require.ErrorIs(t, err, errRequest)
+}
