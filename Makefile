@@ -33,7 +33,7 @@ status: ## what runs, and whether it is well
 
 .PHONY: demo
 demo: ## the main job from start to end, on a stack of its own
-	@scripts/with-stack.sh up "$${DEMO_RUN_DIR:-.run/demo}" bin/demo
+	@dir="$${DEMO_RUN_DIR:-.run/demo}"; scripts/with-stack.sh up "$$dir" bin/demo -env "$$dir/env"
 
 .PHONY: test
 test: ## every test, with the race detector, on real Redis and RabbitMQ and end to end
