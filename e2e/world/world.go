@@ -5,6 +5,7 @@ package world
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -199,22 +200,20 @@ func (p *Producer) Close() error { return p.conn.Close() }
 // Event is a CloudEvent to publish in the binary mode.
 type Event struct {
 	Resource, ID, Type, Subject string
-	ContentType                 string // application/json unless it is set
+	Source                      string // "/e2e" unless it is set
+	ContentType                 string // "application/json" unless it is set
 	Data                        []byte
 }
 
 // Message is the event as an AMQP message for the exchange webhook.events.
 func (p *Producer) Message(e Event) rabbit.Message {
-	if e.ContentType == "" {
-		e.ContentType = "application/json"
-	}
 	headers := map[string]any{
-		"cloudEvents_specversion": "1.0", "cloudEvents_id": e.ID, "cloudEvents_source": "/e2e", "cloudEvents_type": e.Type,
+		"cloudEvents_specversion": "1.0", "cloudEvents_id": e.ID, "cloudEvents_source": cmp.Or(e.Source, "/e2e"), "cloudEvents_type": e.Type,
 	}
 	if e.Subject != "" {
 		headers["cloudEvents_subject"] = e.Subject
 	}
-	return p.conn.Names().ToEvents(e.Resource+"."+e.Type, rabbit.Message{ContentType: e.ContentType, Headers: headers, Body: e.Data})
+	return p.conn.Names().ToEvents(e.Resource+"."+e.Type, rabbit.Message{ContentType: cmp.Or(e.ContentType, "application/json"), Headers: headers, Body: e.Data})
 }
 
 // Publish sends messages and waits for the broker's confirms.
