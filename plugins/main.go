@@ -46,7 +46,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = log.Sync() }() // stderr cannot always be synced
+	defer func() { _ = log.Sync() }()             // stderr cannot always be synced
 	runnerlog.NewLogger(logging.Level, os.Stderr) // before its first use: by itself the library logs every call
 	socket, err := privateSocket()
 	if err != nil {

@@ -1,0 +1,187 @@
+package subscribe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+const ttl = 2 * time.Second
+
+// source is a store whose answers a test decides on.
+type source struct {
+	mu    sync.Mutex
+	calls int
+	say   func(hash, resource string) (store.Access, error)
+}
+
+func (s *source) Authenticate(_ context.Context, hash, resource string) (store.Access, error) {
+	s.mu.Lock()
+	s.calls++
+	say := s.say
+	s.mu.Unlock()
+	return say(hash, resource)
+}
+
+func (s *source) set(say func(hash, resource string) (store.Access, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.say = say
+}
+
+func (s *source) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+func opens(actions ...string) func(string, string) (store.Access, error) {
+	return func(string, string) (store.Access, error) {
+		return store.Access{Consumer: "con_1", Known: true, Actions: actions}, nil
+	}
+}
+
+func unknown(string, string) (store.Access, error) { return store.Access{Known: true}, nil }
+
+func down(string, string) (store.Access, error) { return store.Access{}, errors.New("redis is down") }
+
+type clock struct{ ns atomic.Int64 }
+
+func (c *clock) now() time.Time           { return time.Unix(0, c.ns.Load()) }
+func (c *clock) advance(by time.Duration) { c.ns.Add(int64(by)) }
+
+func TestAnAnswerIsRememberedForItsTTL(t *testing.T) {
+	s, c := &source{say: opens("subscribe")}, &clock{}
+	k := newKeyring(s, c.now)
+	for range 3 {
+		if a, err := k.access("key", "orders", ttl); err != nil || a.Consumer != "con_1" {
+			t.Fatalf("got %+v, %v", a, err)
+		}
+	}
+	c.advance(ttl - 1)
+	_, _ = k.access("key", "orders", ttl)
+	if n := s.count(); n != 1 {
+		t.Fatalf("asked %d times", n)
+	}
+	s.set(unknown)
+	c.advance(1)
+	if a, err := k.access("key", "orders", ttl); err != nil || a.Consumer != "" {
+		t.Fatalf("a revoked key opens %+v, %v", a, err)
+	}
+}
+
+func TestARememberedAnswerDoesNotOutliveItsTTLWhenRedisIsDown(t *testing.T) {
+	s, c := &source{say: opens("subscribe")}, &clock{}
+	k := newKeyring(s, c.now)
+	_, _ = k.access("key", "orders", ttl)
+	s.set(down)
+	if _, err := k.access("key", "orders", ttl); err != nil {
+		t.Fatalf("within the TTL: %v", err)
+	}
+	c.advance(ttl)
+	if a, err := k.access("key", "orders", ttl); err == nil {
+		t.Fatalf("got %+v", a)
+	}
+}
+
+func TestTheAgeOfAnAnswerCountsFromTheQuestion(t *testing.T) {
+	c := &clock{}
+	s := &source{say: func(string, string) (store.Access, error) {
+		c.advance(ttl) // a slow Redis
+		return store.Access{Consumer: "con_1", Known: true}, nil
+	}}
+	k := newKeyring(s, c.now)
+	_, _ = k.access("key", "orders", ttl)
+	_, _ = k.access("key", "orders", ttl)
+	if n := s.count(); n != 2 {
+		t.Fatalf("asked %d times", n)
+	}
+}
+
+func TestWithoutATTLEveryCallAsks(t *testing.T) {
+	s, c := &source{say: opens("subscribe")}, &clock{}
+	k := newKeyring(s, c.now)
+	for range 3 {
+		_, _ = k.access("key", "orders", 0)
+	}
+	if n := s.count(); n != 3 {
+		t.Fatalf("asked %d times", n)
+	}
+}
+
+func TestAFloodOfMadeUpKeysPushesNobodyOut(t *testing.T) {
+	c := &clock{}
+	s := &source{say: func(hash, resource string) (store.Access, error) {
+		known := resource == "orders"
+		if hash == contract.HashKey("honest") {
+			return store.Access{Consumer: "con_1", Known: known}, nil
+		}
+		return store.Access{Known: known}, nil
+	}}
+	k := newKeyring(s, c.now)
+	_, _ = k.access("honest", "orders", ttl)
+	for i := range maxCached + 1 {
+		_, _ = k.access(fmt.Sprint(i), "orders", ttl)
+		_, _ = k.access("honest", fmt.Sprint("r", i), ttl)
+	}
+	if n := k.cache.Len(); n != 1 {
+		t.Fatalf("%d remembered", n)
+	}
+}
+
+func TestAKeyOfOneResourceOpensNoOther(t *testing.T) {
+	s := &source{say: func(_, resource string) (store.Access, error) {
+		return store.Access{Consumer: "con_1", Known: true, Actions: []string{resource}}, nil
+	}}
+	k := newKeyring(s, (&clock{}).now)
+	for _, resource := range []string{"orders", "users", "orders"} {
+		if a, _ := k.access("key", resource, ttl); a.Actions[0] != resource {
+			t.Fatalf("%s: got %v", resource, a.Actions)
+		}
+	}
+}
+
+func TestManyAskingAtOnceAskOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := make(chan struct{})
+		s := &source{say: func(string, string) (store.Access, error) {
+			<-answer
+			return store.Access{Consumer: "con_1", Known: true}, nil
+		}}
+		k := newKeyring(s, time.Now)
+		for range 50 {
+			go func() { _, _ = k.access("key", "orders", ttl) }()
+		}
+		synctest.Wait() // all 50 are waiting
+		close(answer)
+		synctest.Wait()
+		if n := s.count(); n != 1 {
+			t.Fatalf("asked %d times", n)
+		}
+	})
+}
+
+func TestAPanicWhileAskingReachesAllWhoWaitAndLeavesTheNextOneWell(t *testing.T) {
+	s := &source{say: func(string, string) (store.Access, error) { panic("boom") }}
+	k := newKeyring(s, time.Now)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		_, _ = k.access("key", "orders", ttl)
+	}()
+	s.set(opens("subscribe"))
+	if a, err := k.access("key", "orders", ttl); err != nil || a.Consumer == "" {
+		t.Fatalf("got %+v, %v", a, err)
+	}
+}
