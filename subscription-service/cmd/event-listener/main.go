@@ -1,0 +1,62 @@
+// Command event-listener takes events from RabbitMQ and publishes a callback command for each subscription that wants one.
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/broker"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/listener"
+)
+
+type config struct {
+	RedisURL      string        `env:"REDIS_URL,required,notEmpty"`
+	AMQPURL       string        `env:"AMQP_URL,required,notEmpty"`
+	MetricsListen string        `env:"WEBHOOK_METRICS_LISTEN" envDefault:"127.0.0.1:8083"`
+	Shutdown      time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
+	// Namespace is the tests' own; production has the default one.
+	Namespace string
+}
+
+func main() {
+	service.Main(service.Process[config]{
+		Name: "event-listener",
+		Start: func(ctx context.Context, c config, app *service.App) error {
+			_, err := start(ctx, c, app)
+			return err
+		},
+		HealthAddress: func(c config) string { return c.MetricsListen },
+	})
+}
+
+// start returns the address of health and metrics.
+func start(_ context.Context, c config, app *service.App) (address string, err error) {
+	if c.Shutdown <= 0 {
+		return "", errors.New("WEBHOOK_SHUTDOWN_TIMEOUT: must be positive, as in 20s")
+	}
+	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace})
+	if err != nil {
+		return "", err
+	}
+	app.OnStop("redis", func(context.Context) error { return kept.Close() })
+	app.Health.Check("redis", kept.Ping)
+	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
+		return "", err
+	}
+
+	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "event-listener", Log: app.Log})
+	events := &listener.Listener{
+		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Log: app.Log, Metrics: listener.NewMetrics(app.Metrics), Now: time.Now,
+	}
+	app.Health.Check("rabbitmq", link.Ready)
+	app.Health.Check("events", events.Ready)
+	drain := c.Shutdown * 9 / 10 // the rest is for what stops after it
+	app.Go("events", func(ctx context.Context) error {
+		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error { return events.Run(ctx, conn, drain) })
+	})
+	return address, nil
+}

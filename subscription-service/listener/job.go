@@ -1,0 +1,93 @@
+package listener
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+// job is one message of a batch on its way through the stages.
+type job struct {
+	message  rabbit.Message
+	event    *event.Event
+	resource string
+	wanted   []string // ids of the subscriptions
+	commands int      // how many are confirmed
+	reason   string   // why it is dead; "" while it is not
+	stuck    bool     // not even the dead letter can be sent
+}
+
+// read never fails: what is no event gets the reason.
+func read(messages []rabbit.Message) []*job {
+	jobs := make([]*job, len(messages))
+	for i, m := range messages {
+		jobs[i] = &job{message: m}
+		jobs[i].read()
+	}
+	return jobs
+}
+
+func (j *job) read() {
+	j.resource, _, _ = strings.Cut(j.message.RoutingKey, ".")
+	if j.reason = refusal(j.message, j.resource); j.reason != "" {
+		return
+	}
+	e, err := contract.ParseEvent(j.message.ContentType, j.message.Headers, j.message.Body)
+	if err != nil {
+		j.reason = err.Error()
+		return
+	}
+	j.event = e
+}
+
+// refusal is what can be said before the event is read.
+func refusal(m rabbit.Message, resource string) string {
+	if m.RoutingKey == "" {
+		return "the routing key is empty: start it with the resource, as in orders.order.created"
+	}
+	if err := contract.ValidateResource(resource); err != nil {
+		return "routing key: " + err.Error()
+	}
+	if len(m.Body) > maxEvent {
+		return fmt.Sprintf("the body has %d bytes: an event may have at most %d; put large data elsewhere and send its address", len(m.Body), maxEvent)
+	}
+	switch encoding := strings.ToLower(m.ContentEncoding); encoding {
+	case "gzip", "x-gzip", "deflate", "br", "zstd", "compress":
+		return "content-encoding " + encoding + ": send the event uncompressed"
+	}
+	return ""
+}
+
+// resourcesOf returns the distinct resources of the jobs that are alive.
+func resourcesOf(jobs []*job) []string {
+	seen := map[string]bool{}
+	for _, j := range jobs {
+		if j.reason == "" {
+			seen[j.resource] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+func (j *job) match(candidates map[string][]store.Candidate) {
+	if j.reason != "" {
+		return
+	}
+	found, known := candidates[j.resource]
+	if !known {
+		j.reason = fmt.Sprintf("resource %q does not exist: create it, or correct the routing key", j.resource)
+		return
+	}
+	for _, c := range found {
+		if contract.MatchesType(c.Types, j.event.Type()) {
+			j.wanted = append(j.wanted, c.Subscription)
+		}
+	}
+}

@@ -1,0 +1,184 @@
+// Package listener matches events with subscriptions: it takes events from the broker in batches and publishes one callback
+// command for each subscription that wants one. The way of a batch is one line of stages:
+//
+//	read → look the candidates up, once → match → publish commands and dead letters, confirmed → acknowledge
+//
+// Nothing is acknowledged before all that follows from the batch is confirmed. While Redis or the broker can't be asked, the
+// batch is kept and tried again.
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+// Store knows the active subscriptions of resources. A resource that does not exist is missing from the answer.
+type Store interface {
+	Candidates(ctx context.Context, resources []string) (map[string][]store.Candidate, error)
+}
+
+// Publisher hands messages to the broker and returns nil once all are confirmed.
+type Publisher interface {
+	Publish(ctx context.Context, messages ...rabbit.Message) error
+}
+
+// Listener is what a batch needs. All fields are needed save Wait.
+type Listener struct {
+	Store     Store
+	Publisher Publisher
+	Names     rabbit.Names
+	Log       *zap.Logger
+	Metrics   *Metrics
+	// Now is the clock.
+	Now func() time.Time
+	// Wait pauses before try n (from 1) after a failure, or returns when ctx ends; a growing wait unless it is set.
+	Wait func(ctx context.Context, n int)
+
+	trouble atomic.Pointer[error]
+}
+
+const (
+	// maxPublish is how many messages one confirmed publish holds, so that a large fan-out does not stand in memory at once.
+	maxPublish = 1000
+	// maxEvent is the longest body of an event, in bytes.
+	maxEvent = 10 << 20
+	// publishTimeout bounds the wait for the broker's confirms.
+	publishTimeout = 30 * time.Second
+)
+
+// Ready tells what the batch under way waits for; nil if nothing holds it.
+func (l *Listener) Ready(context.Context) error {
+	if err := l.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Consume options: what is ready goes into a batch, and the next ones are fetched meanwhile.
+const (
+	maxBatch = 200
+	prefetch = 2 * maxBatch
+)
+
+// Run listens until ctx ends; the batch under way is finished then, for as long as drain. An error is final.
+func (l *Listener) Run(ctx context.Context, conn *rabbit.Conn, drain time.Duration) error {
+	options := rabbit.ConsumeOptions{Prefetch: prefetch, MaxBatch: maxBatch, Drain: drain}
+	return conn.Consume(ctx, l.Names.Events, options, func(work context.Context, batch []*rabbit.Delivery) {
+		l.settle(batch, l.process(ctx, work, messagesOf(batch)))
+	})
+}
+
+func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
+	messages := make([]rabbit.Message, len(batch))
+	for i, d := range batch {
+		messages[i] = d.Message
+	}
+	return messages
+}
+
+// settle acknowledges what is done, in as few frames as possible, and gives the rest back.
+func (l *Listener) settle(batch []*rabbit.Delivery, done []bool) {
+	acks := make([]*rabbit.Delivery, 0, len(batch))
+	for i, d := range batch {
+		if done[i] {
+			acks = append(acks, d)
+		} else {
+			d.Requeue()
+		}
+	}
+	rabbit.AckAll(acks)
+}
+
+// process takes a batch through the stages and tells which messages are done with. stop ends when no more tries are wanted;
+// work ends when what is under way must end too.
+func (l *Listener) process(stop, work context.Context, messages []rabbit.Message) []bool {
+	l.Metrics.batch.Observe(float64(len(messages)))
+	jobs := read(messages)
+	done := make([]bool, len(jobs))
+	if err := l.match(stop, work, jobs); err != nil {
+		return done
+	}
+	if err := l.publish(stop, work, jobs); err != nil {
+		return done
+	}
+	for i, job := range jobs {
+		done[i] = !job.stuck
+		l.count(job)
+	}
+	return done
+}
+
+func (l *Listener) count(job *job) {
+	result := "matched"
+	switch {
+	case job.stuck:
+		result = "stuck"
+	case job.reason != "":
+		result = "dead"
+	case job.commands == 0:
+		result = "unmatched"
+	}
+	l.Metrics.events.WithLabelValues(result).Inc()
+}
+
+// match looks up the candidates of all resources of the batch, and gives each event its own.
+func (l *Listener) match(stop, work context.Context, jobs []*job) error {
+	start := l.Now()
+	resources := resourcesOf(jobs)
+	if len(resources) == 0 {
+		return nil
+	}
+	var candidates map[string][]store.Candidate
+	err := l.untilItWorks(stop, "looking subscriptions up", func() (err error) {
+		candidates, err = l.Store.Candidates(work, resources)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, job := range jobs {
+		job.match(candidates)
+	}
+	l.Metrics.match.Observe(l.Now().Sub(start).Seconds())
+	return nil
+}
+
+// untilItWorks tries again and again, with a growing wait, until stop ends; only then it returns an error. What no other try
+// would mend comes back at once.
+func (l *Listener) untilItWorks(stop context.Context, what string, try func() error) error {
+	for n := 1; ; n++ {
+		err := try()
+		if err == nil || errors.Is(err, rabbit.ErrTooLarge) {
+			l.trouble.Store(nil)
+			return err
+		}
+		err = fmt.Errorf("%s: %w", what, err)
+		if stop.Err() != nil {
+			return err
+		}
+		l.trouble.Store(&err)
+		l.Log.Warn("the batch has to wait", zap.Error(err), zap.Int("try", n))
+		l.wait(stop, n)
+	}
+}
+
+func (l *Listener) wait(ctx context.Context, n int) {
+	if l.Wait != nil {
+		l.Wait(ctx, n)
+		return
+	}
+	timer := time.NewTimer(min(5*time.Second, 100*time.Millisecond<<min(n-1, 10)))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

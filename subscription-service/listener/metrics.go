@@ -1,0 +1,35 @@
+package listener
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics of the listener.
+type Metrics struct {
+	events   *prometheus.CounterVec
+	commands prometheus.Counter
+	batch    prometheus.Histogram
+	match    prometheus.Histogram
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "events_total", Help: "Events done with, by result: matched, unmatched, dead (a dead letter), stuck.",
+		}, []string{"result"}),
+		commands: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "commands_published_total", Help: "Callback commands that the broker has confirmed.",
+		}),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "event_batch_size", Help: "Events per batch.", Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200},
+		}),
+		match: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "event_match_seconds", Help: "Time to find the subscriptions of a batch.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30},
+		}),
+	}
+	for _, result := range []string{"matched", "unmatched", "dead", "stuck"} {
+		m.events.WithLabelValues(result) // there from the start, as zero
+	}
+	registry.MustRegister(m.events, m.commands, m.batch, m.match)
+	return m
+}

@@ -1,0 +1,152 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+)
+
+// headerRoutingKey keeps the original routing key of a dead letter where tools show it.
+const headerRoutingKey = "x-webhook-routing-key"
+
+// outgoing is a message and the job that it follows from.
+type outgoing struct {
+	job     *job
+	message rabbit.Message
+}
+
+// publish sends all that follows from a batch: first the commands, then the dead letters, among them those of events whose
+// commands turned out too large to send.
+func (l *Listener) publish(stop, work context.Context, jobs []*job) error {
+	if err := l.sendAll(stop, work, l.commands(jobs)); err != nil {
+		return err
+	}
+	return l.sendAll(stop, work, l.dead(jobs))
+}
+
+// commands makes each command when it is asked for: a batch may have more of them than should stand in memory.
+func (l *Listener) commands(jobs []*job) iter.Seq[outgoing] {
+	created := l.Now().UTC().Truncate(time.Millisecond)
+	return func(yield func(outgoing) bool) {
+		for _, j := range jobs {
+			for _, subscription := range j.wanted {
+				if j.reason != "" {
+					break
+				}
+				if !yield(outgoing{j, l.command(j, subscription, created)}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (l *Listener) command(j *job, subscription string, created time.Time) rabbit.Message {
+	delivery := contract.DeliveryID(j.event.Source(), j.event.ID(), subscription)
+	contentType, headers, body := contract.Command{
+		Delivery: delivery, Subscription: subscription, Resource: j.resource, Attempt: 1, Created: created, Event: j.event,
+	}.Encode()
+	return l.Names.ToCommands(rabbit.Message{ID: delivery, ContentType: contentType, Headers: headers, Body: body, Timestamp: created})
+}
+
+func (l *Listener) dead(jobs []*job) iter.Seq[outgoing] {
+	return func(yield func(outgoing) bool) {
+		for _, j := range jobs {
+			if j.reason == "" {
+				continue
+			}
+			l.Log.Warn("an event can't be processed", zap.String("reason", j.reason), zap.String("routing_key", contract.Printable(j.message.RoutingKey)))
+			if !yield(outgoing{j, l.deadLetter(j)}) {
+				return
+			}
+		}
+	}
+}
+
+// deadLetter is the message as it came, with the reason and its routing key.
+func (l *Listener) deadLetter(j *job) rabbit.Message {
+	m := l.Names.ToDead(j.reason, j.message) // its headers are a copy
+	m.Headers[headerRoutingKey] = j.message.RoutingKey
+	return m
+}
+
+func (l *Listener) sendAll(stop, work context.Context, all iter.Seq[outgoing]) error {
+	chunk := make([]outgoing, 0, maxPublish)
+	for out := range all {
+		if chunk = append(chunk, out); len(chunk) == maxPublish {
+			if err := l.send(stop, work, chunk); err != nil {
+				return err
+			}
+			chunk = chunk[:0]
+		}
+	}
+	return l.send(stop, work, chunk)
+}
+
+// send publishes a chunk. If one of its messages can't be sent at all, they go one by one, so that it holds nobody up.
+func (l *Listener) send(stop, work context.Context, chunk []outgoing) error {
+	if len(chunk) == 0 {
+		return nil
+	}
+	err := l.confirm(stop, work, chunk)
+	switch {
+	case err == nil:
+		l.sent(chunk)
+		return nil
+	case !errors.Is(err, rabbit.ErrTooLarge):
+		return err
+	case len(chunk) == 1:
+		return l.tooLarge(stop, work, chunk[0], err)
+	}
+	for i := range chunk {
+		if err := l.send(stop, work, chunk[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Listener) confirm(stop, work context.Context, chunk []outgoing) error {
+	messages := make([]rabbit.Message, len(chunk))
+	for i, out := range chunk {
+		messages[i] = out.message
+	}
+	return l.untilItWorks(stop, "publishing", func() error {
+		ctx, cancel := context.WithTimeout(work, publishTimeout)
+		defer cancel()
+		return l.Publisher.Publish(ctx, messages...)
+	})
+}
+
+func (l *Listener) sent(chunk []outgoing) {
+	for _, out := range chunk {
+		if out.job.reason == "" {
+			out.job.commands++
+			l.Metrics.commands.Inc()
+		}
+	}
+}
+
+// tooLarge makes a dead letter of a command that can't be sent. A dead letter that can't be sent either goes without its
+// headers, and if that does not help it stays in its queue.
+func (l *Listener) tooLarge(stop, work context.Context, out outgoing, cause error) error {
+	j := out.job
+	if j.reason == "" {
+		j.reason = "the event's attributes are too long for a callback command: " + cause.Error()
+		return nil // the dead letters are next
+	}
+	bare := rabbit.Message{ContentType: j.message.ContentType, Body: j.message.Body, RoutingKey: j.message.RoutingKey}
+	err := l.confirm(stop, work, []outgoing{{j, l.deadLetter(&job{message: bare, reason: j.reason + " (its headers are too long to keep)"})}})
+	if errors.Is(err, rabbit.ErrTooLarge) {
+		l.Log.Error("an event can't even be a dead letter: it stays in its queue", zap.Error(err))
+		j.stuck = true
+		return nil
+	}
+	return err
+}
