@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,7 @@ import (
 )
 
 func main() {
-	env := flag.String("env", ".run/env", "the env file that make up wrote")
+	env := flag.String("env", cmp.Or(os.Getenv("E2E_ENV_FILE"), ".run/env"), "the env file that make up wrote")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
