@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -15,8 +16,11 @@ const (
 	connectTimeout   = time.Second
 	exchangeTimeout  = time.Minute // to send a message, and to receive one
 	keepaliveTimeout = 180 * time.Second
-	maxIdle          = 32
+	idlePerWorker    = 32
 )
+
+// maxIdle is how many idle connections APISIX keeps in all: it has one worker process per core.
+var maxIdle = idlePerWorker * runtime.GOMAXPROCS(0)
 
 // conn is a connection to the runner with the buffers that its calls reuse.
 type conn struct {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/devgateway/config"
 	"github.com/apisix-webhooks/apisix-webhooks/devgateway/extplugin"
@@ -107,7 +108,10 @@ func (g *Gateway) read() error {
 		return err
 	}
 	g.static = static
-	g.log = g.opts.Log.WithOptions(zap.IncreaseLevel(static.LogLevel))
+	g.log = g.opts.Log
+	if static.LogLevel > zapcore.LevelOf(g.log.Core()) {
+		g.log = g.log.WithOptions(zap.IncreaseLevel(static.LogLevel))
+	}
 	g.builder = builder{enabled: static.Plugins, metrics: plugin.NewMetrics(), now: time.Now, log: g.log}
 	g.watcher = config.Watch(g.opts.ConfDir)
 	rules, err := config.ReadRules(g.opts.ConfDir, g.env)

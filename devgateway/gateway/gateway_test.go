@@ -187,6 +187,11 @@ func TestHostOfAPlugin(t *testing.T) {
 	g := startGateway(t, setup{static: staticFile(), rules: rulesFile(upstream(t))})
 	assert.Contains(t, g.get(t, "/ext/a", "X-Do: header=Host:other.example").body, "Host: other.example\n")
 	assert.Equal(t, 400, g.get(t, "/ext/a", "X-Do: header=Host").StatusCode)
+	for _, name := range []string{"Host", "X-Other"} {
+		got := g.get(t, "/ext/a", "X-Do: break="+name)
+		assert.Equal(t, 502, got.StatusCode, "a line feed in %s is not sent", name)
+		assert.NotContains(t, got.body, "X-Injected")
+	}
 }
 
 func TestBodies(t *testing.T) {

@@ -95,6 +95,8 @@ func fakePlugins(c *fakerunner.Call) fakerunner.Answer {
 			saw("ip", net.IP(c.SrcIP).String())
 			saw("method", c.Method)
 			saw("names", names(c.Headers))
+		case "break": // a line feed in the value of the named header
+			a.Headers = append(a.Headers, fakerunner.Pair{Name: arg, Value: "a\r\nX-Injected: 1", Set: true})
 		case "env":
 			env := os.Environ()
 			sort.Strings(env)

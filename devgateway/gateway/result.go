@@ -83,6 +83,10 @@ func (x *exchange) apply(w http.ResponseWriter) bool {
 		x.page(w, http.StatusBadRequest)
 		return false
 	}
+	if strings.ContainsFunc(x.Host, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
+		x.page(w, http.StatusBadGateway) // APISIX would send it as it is, line feeds and all
+		return false
+	}
 	if res.Body != nil {
 		x.replaceBody(res.Body)
 	}

@@ -20,12 +20,13 @@ const StatusClientGone = 499
 // Exchange is what the proxy needs to know of one request, and tells of its answer. There is one per client
 // connection, used again for each of its requests.
 type Exchange struct {
-	In        *http.Request // what the proxy was given
-	Target    string        // path and query, as the upstream gets them
-	Host      string        // the Host header
-	RemoteIP  []string      // one element, ready to be a header; never changed in place
-	RequestID []string      // likewise; nil: none in the answer
-	Status    int           // of the answer
+	Target    string   // path and query, as the upstream gets them
+	Host      string   // the Host header
+	RemoteIP  []string // one element, ready to be a header; never changed in place
+	RequestID []string // likewise; nil: none in the answer
+	Status    int      // of the answer
+
+	in *http.Request // what the proxy was given
 }
 
 type exchangeKey struct{}
@@ -51,7 +52,7 @@ func New(node string, timeout config.Timeout, transport http.RoundTripper, log *
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			fail(w, exchangeOf(r.Context()).In, r, err, log.With(zap.String("node", node)))
+			fail(w, exchangeOf(r.Context()), err, log.With(zap.String("node", node)))
 		},
 		ErrorLog:   errorLog,
 		BufferPool: buffers,
@@ -60,7 +61,7 @@ func New(node string, timeout config.Timeout, transport http.RoundTripper, log *
 
 func rewrite(pr *httputil.ProxyRequest, node string) {
 	x := exchangeOf(pr.In.Context())
-	x.In = pr.In
+	x.in = pr.In
 	out := pr.Out
 	out.URL.Scheme, out.URL.Host, out.Host = "http", node, x.Host
 	setTarget(out.URL, x.Target)
@@ -109,9 +110,8 @@ func finish(x *Exchange, res *http.Response, timeout config.Timeout) {
 }
 
 // fail answers for an upstream that gave no answer.
-func fail(w http.ResponseWriter, in, out *http.Request, err error, log *zap.Logger) {
-	x := exchangeOf(out.Context())
-	x.Status = statusOf(in, err)
+func fail(w http.ResponseWriter, x *Exchange, err error, log *zap.Logger) {
+	x.Status = statusOf(x.in, err)
 	if x.Status == StatusClientGone {
 		panic(http.ErrAbortHandler) // closes the connection; net/http would send 200
 	}
