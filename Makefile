@@ -17,7 +17,7 @@ help: ## this list
 build: ## static binaries in ./bin
 	$(GO_BUILD) -o bin/webhook-runner ./plugins
 	$(GO_BUILD) -o bin/ ./subscription-service/cmd/subscription-service ./subscription-service/cmd/event-listener \
-		./callback-service ./devgateway ./e2e/cmd/... ./e2e/cmd/publish ./e2e/cmd/receive
+		./callback-service ./devgateway ./e2e/cmd/...
 
 .PHONY: up
 up: ## start everything in the background; STACK=compose: on Docker, with the real APISIX
