@@ -175,8 +175,9 @@ type setup struct {
 
 type running struct {
 	*Gateway
-	dir  string
-	logs *observer.ObservedLogs
+	dir    string
+	egress string // of the real runner
+	logs   *observer.ObservedLogs
 }
 
 // startGateway runs a gateway until the end of the test.
@@ -198,7 +199,7 @@ func startGateway(tb testing.TB, s setup) *running {
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, g.Close(deadline(tb))) })
 	require.NoError(tb, g.Ready(deadline(tb)))
-	return &running{g, dir, logs}
+	return &running{Gateway: g, dir: dir, logs: logs}
 }
 
 func writeFile(tb testing.TB, dir, name, text string) {

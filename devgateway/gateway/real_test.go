@@ -108,7 +108,7 @@ func startReal(tb testing.TB, redis, node string, delay time.Duration) *running 
 		}
 	})
 	require.NoError(tb, g.Ready(deadline(tb)))
-	return &running{Gateway: g, logs: logs}
+	return &running{Gateway: g, logs: logs, egress: env["WEBHOOK_EGRESS"]}
 }
 
 // key makes a consumer that may subscribe to orders, and returns its key.
@@ -212,6 +212,35 @@ func TestRealCallback(t *testing.T) {
 	assert.Equal(t, 403, call(r).StatusCode)
 }
 
+func TestRealManyCallbacksAtOnce(t *testing.T) {
+	const calls = 500
+	var arrived, done sync.WaitGroup
+	arrived.Add(calls)
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request) { arrived.Done(); arrived.Wait() }))
+	defer s.Close()
+	g := startReal(t, "redis://127.0.0.1:1/0", "127.0.0.1:1", time.Hour)
+	client := &http.Client{}
+	defer client.CloseIdleConnections()
+	require.Eventually(t, func() bool { // the egress is up when it refuses what has no pass
+		c, err := net.Dial("tcp", g.egress)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}, 10*time.Second, 5*time.Millisecond)
+	for range calls {
+		r := callback(t, g, s.URL)
+		done.Go(func() {
+			res, err := client.Do(r)
+			if assert.NoError(t, err) {
+				assert.Equal(t, 200, res.StatusCode)
+				_ = res.Body.Close()
+			}
+		})
+	}
+	done.Wait()
+}
+
 func TestRealRunnerKilled(t *testing.T) {
 	g := startReal(t, "redis://127.0.0.1:1/0", "127.0.0.1:1", 200*time.Millisecond)
 	call := fmt.Sprintf(subscribeCall, "")
@@ -271,8 +300,8 @@ func BenchmarkProxy(b *testing.B) {
 	node := s.Listener.Addr().String()
 	b.Run("direct", func(b *testing.B) { load(b, func() *http.Request { return post(b, "http://"+node+"/plain/a") }) })
 	g := startGateway(b, setup{static: staticFile(), rules: rulesFile(node)})
-	for name, path := range map[string]string{"without plugin": "/plain/a", "with plugin": "/rewrite/a"} {
-		b.Run(name, func(b *testing.B) { load(b, func() *http.Request { return post(b, "http://"+g.Addr()+path) }) })
+	for _, tc := range []struct{ name, path string }{{"without plugin", "/plain/a"}, {"with plugin", "/rewrite/a"}} {
+		b.Run(tc.name, func(b *testing.B) { load(b, func() *http.Request { return post(b, "http://"+g.Addr()+tc.path) }) })
 	}
 	b.Run("real callback", func(b *testing.B) {
 		g := startReal(b, "redis://127.0.0.1:1/0", "127.0.0.1:1", time.Hour)
