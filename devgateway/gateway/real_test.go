@@ -200,7 +200,7 @@ func TestRealCallback(t *testing.T) {
 		require.NoError(t, err)
 		return answer{res, string(body)}
 	}
-	require.Eventually(t, func() bool { return call(callback(t, g, target)).StatusCode == 200 }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return call(callback(t, g, target)).StatusCode == http.StatusOK }, 10*time.Second, 5*time.Millisecond)
 	got := call(callback(t, g, target))
 	assert.Equal(t, "POST /hook?x=%2F", firstLine(got))
 	assert.True(t, strings.HasSuffix(got.body, "\n\n"+`{"a":1}`))
@@ -249,7 +249,7 @@ func TestRealRunnerKilled(t *testing.T) {
 	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
 	require.Eventually(t, func() bool { return g.RunnerPID() == 0 }, 5*time.Second, time.Millisecond)
 	assert.Equal(t, 503, g.raw(t, call).StatusCode)
-	require.Eventually(t, func() bool { return g.raw(t, call).StatusCode == 401 }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return g.raw(t, call).StatusCode == http.StatusUnauthorized }, 10*time.Second, 5*time.Millisecond)
 	assert.NotEqual(t, first, g.RunnerPID())
 }
 
@@ -260,7 +260,7 @@ func TestRealReload(t *testing.T) {
 	first := g.RunnerPID()
 	g.RestartRunner()
 	require.Eventually(t, func() bool { p := g.RunnerPID(); return p != 0 && p != first }, 10*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { return g.raw(t, call).StatusCode == 401 }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return g.raw(t, call).StatusCode == http.StatusUnauthorized }, 10*time.Second, 5*time.Millisecond)
 }
 
 // A Redis that takes a connection and says nothing holds a call up inside the plugin.
@@ -291,7 +291,7 @@ func TestRealRunnerKilledInACall(t *testing.T) {
 	defer func() { _ = c.Close() }()
 	require.NoError(t, syscall.Kill(g.RunnerPID(), syscall.SIGKILL))
 	assert.Equal(t, 503, <-status)
-	require.Eventually(t, func() bool { return g.raw(t, fmt.Sprintf(subscribeCall, "")).StatusCode == 401 }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return g.raw(t, fmt.Sprintf(subscribeCall, "")).StatusCode == http.StatusUnauthorized }, 10*time.Second, 5*time.Millisecond)
 }
 
 func BenchmarkProxy(b *testing.B) {

@@ -16,8 +16,10 @@ var single = map[string]bool{
 	"content-encoding": true, "content-range": true, "date": true, "expires": true, "accept-ranges": true, "refresh": true,
 }
 
-// framing is the headers that net/http must know by its own spelling, or writes by itself.
-var framing = map[string]string{"content-length": "Content-Length", "connection": "Connection", "date": "Date"}
+// framing is the headers that net/http must know by its own spelling, or that are also written elsewhere.
+var framing = map[string]string{
+	"content-length": "Content-Length", "connection": "Connection", "date": "Date", "x-request-id": "X-Request-Id",
+}
 
 // stop sends the answer of a plugin.
 func (x *exchange) stop(w http.ResponseWriter) {
@@ -52,7 +54,7 @@ func (x *exchange) writeStop(w http.ResponseWriter, res *extplugin.Result) {
 	x.Status = res.Status
 	h["Server"] = []string{proxy.ServerName}
 	h["Content-Type"] = nil // no sniffing: the plugin's own, if any, is there in lower case
-	if _, own := h["x-request-id"]; !own && x.RequestID != nil {
+	if _, own := h["X-Request-Id"]; !own && x.RequestID != nil {
 		h["X-Request-Id"] = x.RequestID
 	}
 	body := res.Body

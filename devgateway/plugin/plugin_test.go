@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"sync"
@@ -140,11 +141,11 @@ func TestMetrics(t *testing.T) {
 	}
 	(*StatusCounter)(nil).Count(200)
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", MetricsPath, nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, MetricsPath, nil))
 	assert.Contains(t, w.Body.String(), `apisix_http_status{code="200",route="subscribe"} 2`)
 	assert.Contains(t, w.Body.String(), `apisix_http_status{code="401",route="subscribe"} 1`)
 	w = httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/healthz", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
 	assert.Equal(t, 404, w.Code)
 }
 

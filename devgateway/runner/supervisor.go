@@ -149,7 +149,7 @@ type process struct {
 const outputWait = time.Second
 
 func (s *Supervisor) spawn() (*process, error) {
-	cmd := exec.Command(s.Command[0], s.Command[1:]...)
+	cmd := exec.CommandContext(context.Background(), s.Command[0], s.Command[1:]...) // stop ends it, with SIGTERM first
 	cmd.Env = s.Env
 	cmd.SysProcAttr = attributes()
 	cmd.WaitDelay = outputWait
