@@ -151,7 +151,7 @@ func deliveryOf(fields map[string]string) (contract.Delivery, error) {
 		}
 		var a contract.Attempt
 		if err := json.Unmarshal([]byte(value), &a); err != nil {
-			return d, fmt.Errorf("reading an attempt: the record is damaged: %w", err)
+			return d, fmt.Errorf("reading an attempt: %w: %w", ErrDamaged, err)
 		}
 		d.Attempts = append(d.Attempts, a)
 	}

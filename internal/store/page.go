@@ -22,11 +22,10 @@ func (s *Store) page(ctx context.Context, key string, newestFirst bool, cursor s
 		return nil, err
 	}
 	query := redis.ZRangeArgs{Key: key, Start: "-inf", Stop: "+inf", ByScore: true, Rev: newestFirst, Count: int64(n)}
-	switch {
-	case cursor == "":
-	case newestFirst:
-		query.Stop = edge
-	default:
+	if newestFirst {
+		query.Start, query.Stop = "+inf", "-inf" // Redis wants them in the order of the walk
+	}
+	if cursor != "" {
 		query.Start = edge
 	}
 	var found []redis.Z
