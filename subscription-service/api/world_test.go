@@ -1,0 +1,299 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/api"
+)
+
+const (
+	gatewayKey = "the-key-of-the-tests-0123456789-abcdef"
+	adminToken = "the-admin-token-of-the-tests"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is the API on two ports of its own, over a real Redis. It keeps all that it answered and logged.
+type world struct {
+	t          *testing.T
+	gateway    string
+	admin      string
+	store      *store.Store
+	app        *service.App
+	signer     *contract.Signer
+	publisher  *fakePublisher
+	clock      *clock
+	client     *http.Client
+	transcript *lockedBuffer
+}
+
+func newWorld(t *testing.T) *world { return newWorldOn(t, testkit.Redis(t)) }
+
+func newWorldOn(t *testing.T, redis string) *world {
+	t.Helper()
+	w := &world{t: t, publisher: &fakePublisher{}, clock: &clock{now: time.Now()}, transcript: &lockedBuffer{}}
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), w.transcript, zapcore.DebugLevel))
+	w.app = service.New(log)
+	t.Cleanup(func() { require.NoError(t, w.app.Stop(5*time.Second)) })
+	kept, err := store.Open(store.Options{URL: redis, Namespace: testkit.Namespace(t)})
+	require.NoError(t, err)
+	w.store = kept
+	w.app.OnStop("redis", func(context.Context) error { return kept.Close() })
+	w.app.Health.Check("redis", kept.Ping)
+	policy, err := guard.New([]string{"10.1.0.0/16"}, false)
+	require.NoError(t, err)
+	w.signer, err = contract.NewSigner([]byte(gatewayKey), w.clock.Now)
+	require.NoError(t, err)
+
+	handlers, err := api.New(api.Options{
+		Store: kept, Publisher: w.publisher, Names: rabbit.NamesFor("test"), Signer: w.signer, Policy: policy, AdminToken: adminToken,
+		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
+	}, w.app.Handler())
+	require.NoError(t, err)
+	w.gateway = "http://" + must(w.app.Listen("gateway", "127.0.0.1:0", handlers.Gateway))(t)
+	w.admin = "http://" + must(w.app.Listen("admin", "127.0.0.1:0", handlers.Admin))(t)
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	w.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return w
+}
+
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		require.NoError(t, err)
+		return v
+	}
+}
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a answer) json(t *testing.T) map[string]any {
+	t.Helper()
+	var v map[string]any
+	require.NoError(t, json.Unmarshal(a.body, &v), "%s", a.body)
+	return v
+}
+
+func (a answer) text(t *testing.T, field string) string {
+	t.Helper()
+	s, _ := a.json(t)[field].(string)
+	require.NotEmpty(t, s, "%s in %s", field, a.body)
+	return s
+}
+
+func (a answer) items(t *testing.T) []map[string]any {
+	t.Helper()
+	var list struct {
+		Items []map[string]any `json:"items"`
+	}
+	require.NoError(t, json.Unmarshal(a.body, &list))
+	require.NotNil(t, list.Items, "%s", a.body)
+	return list.Items
+}
+
+// problem checks the form of an error answer and returns location → message.
+func (a answer) problem(t *testing.T, status int) map[string]string {
+	t.Helper()
+	require.Equal(t, status, a.status, "%s", a.body)
+	require.Equal(t, contract.MediaProblem, a.header.Get("Content-Type"))
+	var p struct {
+		Title, Detail string
+		Status        int
+		Errors        []map[string]any
+	}
+	require.NoError(t, json.Unmarshal(a.body, &p), "%s", a.body)
+	require.Equal(t, status, p.Status)
+	require.Equal(t, http.StatusText(status), p.Title)
+	require.NotEmpty(t, p.Detail)
+	at := map[string]string{}
+	for _, e := range p.Errors {
+		require.NotContains(t, e, "value")
+		at[fmt.Sprint(e["location"])] = fmt.Sprint(e["message"])
+	}
+	return at
+}
+
+// call sends a request; every answer is kept for the search for secrets.
+func (w *world) call(method, url string, body any, headers ...string) answer {
+	w.t.Helper()
+	a, err := w.try(method, url, body, headers...)
+	require.NoError(w.t, err)
+	return a
+}
+
+func (w *world) try(method, url string, body any, headers ...string) (answer, error) {
+	var content io.Reader
+	switch b := body.(type) {
+	case nil:
+	case string:
+		content = strings.NewReader(b)
+	case []byte:
+		content = bytes.NewReader(b)
+	default:
+		raw, err := json.Marshal(b)
+		if err != nil {
+			return answer{}, err
+		}
+		content = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(context.Background(), method, url, content)
+	if err != nil {
+		return answer{}, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Content-Type" {
+			req.Header.Del("Content-Type")
+		}
+		req.Header.Add(headers[i], headers[i+1])
+	}
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, raw}, err
+}
+
+// as calls like the gateway does for a consumer: path is the public one.
+func (w *world) as(consumer, method, path string, body any, headers ...string) answer {
+	w.t.Helper()
+	resource, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	action := contract.ActionSubscribe
+	if strings.HasPrefix(rest, "events") {
+		action = contract.ActionPublish
+	}
+	return w.call(method, w.gateway+"/gateway"+path, body, append([]string{contract.HeaderStatement, w.statement(consumer, resource, action)}, headers...)...)
+}
+
+func (w *world) statement(consumer, resource, action string) string {
+	w.t.Helper()
+	statement, err := w.signer.SignCaller(contract.Caller{Consumer: consumer, Resource: resource, Action: action})
+	require.NoError(w.t, err)
+	return statement
+}
+
+// asAdmin calls the admin API.
+func (w *world) asAdmin(method, path string, body any) answer {
+	w.t.Helper()
+	return w.call(method, w.admin+path, body, "Authorization", "Bearer "+adminToken)
+}
+
+// consumer makes a consumer, and the resources that it may use.
+func (w *world) consumer(name string, resources ...string) string {
+	w.t.Helper()
+	var grants []map[string]any
+	for _, r := range resources {
+		require.Less(w.t, w.asAdmin("PUT", "/admin/v1/resources/"+r, map[string]any{}).status, 300)
+		grants = append(grants, map[string]any{"resource": r, "actions": []string{"subscribe", "publish"}})
+	}
+	a := w.asAdmin("POST", "/admin/v1/consumers", map[string]any{"name": name, "grants": grants})
+	require.Equal(w.t, http.StatusCreated, a.status, "%s", a.body)
+	return a.text(w.t, "id")
+}
+
+// stored counts a consumer's subscriptions.
+func (w *world) stored(consumer, resource string) int {
+	w.t.Helper()
+	subs, _, err := w.store.Subscriptions(context.Background(), consumer, resource, "", 100)
+	require.NoError(w.t, err)
+	return len(subs)
+}
+
+// fakePublisher stands for the broker.
+type fakePublisher struct {
+	mu        sync.Mutex
+	err       error
+	published []rabbit.Message
+}
+
+func (p *fakePublisher) Publish(_ context.Context, messages ...rabbit.Message) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		for _, m := range messages {
+			m.Body = bytes.Clone(m.Body)
+			p.published = append(p.published, m)
+		}
+	}
+	return p.err
+}
+
+func (p *fakePublisher) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+}
+
+func (p *fakePublisher) take() []rabbit.Message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	published := p.published
+	p.published = nil
+	return published
+}
+
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) Sync() error { return nil }
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
