@@ -40,33 +40,40 @@ gofmt_check() {
 imports_check() {
   local code=0
   confine github.com/redis/go-redis ./internal/store || code=1
-  confine github.com/rabbitmq/amqp091-go ./internal/rabbit ./internal/testkit || code=1
+  confine github.com/rabbitmq/amqp091-go ./internal/rabbit || code=1
   confine github.com/apache/apisix-go-plugin-runner ./plugins || code=1
   confine github.com/api7/ext-plugin-proto ./devgateway || code=1
   siblings || code=1
   return "$code"
 }
 
-# confine IMPORT FOLDER… : tests may import what they like.
+# sources PATTERN prints FILE:LINE:TEXT of what is no test; tests may import what they like.
+sources() { grep -rn --include='*.go' --exclude='*_test.go' -e "$1" "${MODULES[@]}" || true; }
+
+# confine IMPORT FOLDER… : only these folders may import it.
 confine() {
-  local import=$1 pattern
+  local import=$1 folders found
   shift
-  pattern=$(printf '|^%s/' "$@")
-  grep -rl --include='*.go' --exclude='*_test.go' "\"$import" "${MODULES[@]}" | grep -Ev "${pattern#|}" |
-    while read -r file; do say "$file imports $import, which is for $* alone"; done | no_lines
+  folders=$(printf '|^%s/' "$@")
+  found=$(sources "\"$import" | grep -Ev "${folders#|}") || return 0
+  say "only $* may import $import:"
+  say "$found"
+  return 1
 }
 
+# siblings: a module imports itself and internal.
 siblings() {
-  local module own
+  local module own found code=0
   own=$(sed -n 's/^module \(.*\)\/internal$/\1/p' internal/go.mod)
   for module in "${MODULES[@]}"; do
-    grep -rn --include='*.go' --exclude='*_test.go' "\"$own/" "$module" |
-      grep -Ev "\"$own/(internal|${module#./})[/\"]"
-  done | no_lines
+    if found=$(sources "\"$own/" | grep "^$module/" | grep -Ev "\"$own/(internal|${module#./})[/\"]"); then
+      say "$module may import internal alone:"
+      say "$found"
+      code=1
+    fi
+  done
+  return "$code"
 }
-
-# no_lines passes lines on and fails if there were any.
-no_lines() { ! grep . >&2; }
 
 tidy_check() { per_module go mod tidy -diff; }
 
