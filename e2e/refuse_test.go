@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -144,4 +145,37 @@ func TestTheServiceTakesNobodyPastTheGateway(t *testing.T) {
 	doc, err := world.Client{Base: s.AdminURL}.Want(ctx(t), 200, "GET", "/openapi.json", nil)
 	require.NoError(t, err)
 	require.Contains(t, doc.Field("openapi"), "3.1")
+}
+
+func TestACallWithTooManyOrDoubledHeadersIsRefused(t *testing.T) {
+	s := setScene(t)
+	many := s.consumer
+	for i := range 100 {
+		many = many.With(fmt.Sprint("X-Header-", i), "1")
+	}
+	doubled := s.consumer
+	doubled.Header = doubled.Header.Clone()
+	doubled.Header["Apikey"] = append([]string{"whk_other"}, doubled.Header.Get("apikey"))
+	for name, client := range map[string]world.Client{"a hundred headers": many, "two keys": doubled} {
+		t.Run(name, func(t *testing.T) {
+			answer, err := client.Want(ctx(t), 400, "GET", s.path(), nil)
+			require.NoError(t, err)
+			require.Equal(t, mediaProblem, answer.Header.Get("Content-Type"))
+		})
+	}
+}
+
+func TestHiddenAndEncodedPathsLeadNowhere(t *testing.T) {
+	s := setScene(t)
+	for _, path := range []string{
+		"/" + s.resource + "%2Fsubscribe", "/x/../" + s.resource + "/subscribe", "//" + s.resource + "/subscribe",
+		"/" + s.resource + "%252F/subscribe", "/" + s.resource + "/subscribe%2F..%2F..%2Fadmin", "/%2e%2e/" + s.resource + "/subscribe",
+		"/" + s.resource + "/subscribe/..%2f..%2f..%2fadmin%2fv1%2fconsumers", "/gateway/" + s.resource + "/subscribe", "/-/callback/",
+	} {
+		t.Run(path, func(t *testing.T) {
+			answer, err := s.consumer.Do(ctx(t), "GET", path, nil)
+			require.NoError(t, err)
+			require.Contains(t, []int{400, 404}, answer.Status, string(answer.Body))
+		})
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -134,7 +135,9 @@ func (c Client) Want(ctx context.Context, status int, method, path string, body 
 
 // With returns the client with one more header.
 func (c Client) With(name, value string) Client {
-	c.Header = c.Header.Clone()
+	header := http.Header{}
+	maps.Copy(header, c.Header)
+	c.Header = header
 	c.Header.Set(name, value)
 	return c
 }
