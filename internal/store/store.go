@@ -22,6 +22,13 @@ var (
 	ErrStale = errors.New("changed meanwhile")
 )
 
+// silent drops what the Redis library would print by itself: every call returns its error, and the caller logs it.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+func init() { redis.SetLogger(silent{}) }
+
 // Options of a store.
 type Options struct {
 	// URL is redis://user:password@host:port/db or rediss://…
