@@ -61,6 +61,7 @@ func (o *observer) observe(next http.Handler) http.Handler {
 		start := o.now()
 		rec := &record{id: requestID(r), route: "none"}
 		answer := &statusWriter{ResponseWriter: w}
+		w.Header().Set("Cache-Control", "no-store") // answers are one caller's own, some with a secret
 		r = r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
 		defer func() {
 			if fault := recover(); fault != nil {

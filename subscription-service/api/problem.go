@@ -17,7 +17,6 @@ import (
 // writeProblem answers outside of an operation.
 func writeProblem(w http.ResponseWriter, p contract.Problem) {
 	w.Header().Set("Content-Type", contract.MediaProblem)
-	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the client hung up: nobody left to tell
 }

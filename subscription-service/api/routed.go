@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
@@ -52,6 +53,10 @@ func mediaTypes(api huma.API) func(huma.Context, func(huma.Context)) {
 		if body != nil && body.Content[mediaJSON] != nil && !takesJSON(ctx) {
 			_ = huma.WriteErr(api, ctx, http.StatusUnsupportedMediaType, "send the body as content-type "+mediaJSON)
 			return
+		}
+		if body != nil && body.Content[mediaJSON] != nil {
+			r, _ := humago.Unwrap(ctx)
+			r.Header.Set("Content-Type", mediaJSON) // huma knows it in this one spelling
 		}
 		next(ctx)
 	}

@@ -42,7 +42,7 @@ func (l Later) faults(at string) []error {
 		yes  bool
 	}{
 		{"filter", l.Filter != nil}, {"transform", l.Transform != nil}, {"rate_limit", l.RateLimit != nil},
-		{"max_in_flight", l.MaxInFlight != nil}, {"ordering", l.Ordering != nil && *l.Ordering != "none"},
+		{"max_in_flight", l.MaxInFlight != nil}, {"ordering", l.Ordering != nil && *l.Ordering == "subject"},
 	}
 	var errs []error
 	for _, field := range set {

@@ -117,7 +117,7 @@ func (a answer) items(t *testing.T) []map[string]any {
 	return list.Items
 }
 
-// problem checks the form of an error answer and returns location → message.
+// problem checks the form of an error answer and returns location → messages.
 func (a answer) problem(t *testing.T, status int) map[string]string {
 	t.Helper()
 	require.Equal(t, status, a.status, "%s", a.body)
@@ -134,7 +134,7 @@ func (a answer) problem(t *testing.T, status int) map[string]string {
 	at := map[string]string{}
 	for _, e := range p.Errors {
 		require.NotContains(t, e, "value")
-		at[fmt.Sprint(e["location"])] = fmt.Sprint(e["message"])
+		at[fmt.Sprint(e["location"])] += fmt.Sprintln(e["message"])
 	}
 	return at
 }
