@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -80,15 +81,14 @@ type process struct {
 }
 
 func assemble(env environment, fault error, log *zap.Logger) *process {
-	p := &process{log: log, book: pass.NewBook(time.Now)}
-	if fault == nil {
-		p.parts, fault = env.build()
-	}
-	p.gate = filter.NewGate(log, fault)
+	made, wrong := env.build()
+	fault = errors.Join(fault, wrong)
+	p := &process{log: log, book: pass.NewBook(time.Now), gate: filter.NewGate(log, fault)}
 	if fault != nil {
 		p.handlers = map[string]filter.Handler{subscribe.Name: nil, callbackproxy.Name: nil} // never reached: the gate refuses
 		return p
 	}
+	p.parts = made
 	p.handlers = map[string]filter.Handler{
 		subscribe.Name: subscribe.New(p.parts.gateway, p.parts.store, time.Now, log),
 		callbackproxy.Name: &callbackproxy.Handler{

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -80,18 +81,28 @@ func Environment[C any]() (C, error) {
 	}
 	texts := make([]string, len(all.Errors))
 	for i, fault := range all.Errors {
-		texts[i] = describe(fault)
+		texts[i] = describe(fault, reflect.TypeFor[C]())
 	}
 	return config, errors.New(strings.Join(texts, "; "))
 }
 
-// describe leaves out the value: it may be a secret.
-func describe(fault error) string {
+// describe names the variable and leaves out the value: it may be a secret.
+func describe(fault error, config reflect.Type) string {
 	var parse env.ParseError
 	if errors.As(fault, &parse) {
-		return fmt.Sprintf("%s cannot be read as a %s", parse.Name, parse.Type)
+		return fmt.Sprintf("%s cannot be read as a %s", variableOf(config, parse.Name), parse.Type)
 	}
 	return fault.Error()
+}
+
+// variableOf returns the variable that a field is read from; the library's errors know the field's name only.
+func variableOf(config reflect.Type, field string) string {
+	f, ok := config.FieldByName(field)
+	if !ok {
+		return field
+	}
+	name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+	return name
 }
 
 // Logger writes JSON lines to stderr.
