@@ -141,7 +141,8 @@ func (l *Listener) tooLarge(stop, work context.Context, out outgoing, cause erro
 		j.reason = "the event's attributes are too long for a callback command: " + cause.Error()
 		return nil // the dead letters are next
 	}
-	bare := rabbit.Message{ContentType: j.message.ContentType, Body: j.message.Body, RoutingKey: j.message.RoutingKey}
+	bare := j.message
+	bare.Headers = nil
 	err := l.confirm(stop, work, []outgoing{{j, l.deadLetter(&job{message: bare, reason: j.reason + " (its headers are too long to keep)"})}})
 	if errors.Is(err, rabbit.ErrTooLarge) {
 		l.Log.Error("an event can't even be a dead letter: it stays in its queue", zap.Error(err))

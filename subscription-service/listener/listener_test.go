@@ -1,0 +1,253 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestListenerOverFakes(t *testing.T) {
+	behaves(t, func(t *testing.T) harness { return newFake(t) })
+}
+
+// fake is a listener over a store and a broker in memory.
+type fake struct {
+	t        *testing.T
+	listener *Listener
+	waits    []int
+
+	mu         sync.Mutex
+	candidates map[string][]store.Candidate
+	lookups    int
+	largest    int // of the publishes
+	published  []rabbit.Message
+	taken      map[string]int
+	storeErrs  []error // of the next calls, nil for a good one
+	brokerErrs []error
+	limit      func(rabbit.Message) bool // what is too large
+}
+
+func newFake(t *testing.T) *fake {
+	f := &fake{t: t, candidates: map[string][]store.Candidate{}, taken: map[string]int{}, limit: tooManyHeaders}
+	f.listener = &Listener{
+		Store: f, Publisher: f, Names: rabbit.NamesFor("fake"), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
+		Wait: func(_ context.Context, n int) { f.waits = append(f.waits, n) },
+	}
+	return f
+}
+
+func tooManyHeaders(m rabbit.Message) bool {
+	size := 0
+	for k, v := range m.Headers {
+		size += len(k) + len(fmt.Sprint(v)) + 10
+	}
+	return size > rabbit.MaxHeaders
+}
+
+func (f *fake) Candidates(_ context.Context, resources []string) (map[string][]store.Candidate, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lookups++
+	if err := next(&f.storeErrs); err != nil {
+		return nil, err
+	}
+	found := map[string][]store.Candidate{}
+	for _, r := range resources {
+		if c, ok := f.candidates[r]; ok {
+			found[r] = slices.Clone(c)
+		}
+	}
+	return found, nil
+}
+
+func (f *fake) Publish(_ context.Context, messages ...rabbit.Message) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.largest = max(f.largest, len(messages))
+	if err := next(&f.brokerErrs); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(messages, f.limit) {
+		return fmt.Errorf("publishing: %w", rabbit.ErrTooLarge)
+	}
+	f.published = append(f.published, messages...)
+	return nil
+}
+
+func next(errs *[]error) error {
+	if len(*errs) == 0 {
+		return nil
+	}
+	err := (*errs)[0]
+	*errs = (*errs)[1:]
+	return err
+}
+
+func (f *fake) names() rabbit.Names { return f.listener.Names }
+
+func (f *fake) resource(name string) { f.candidates[name] = nil }
+
+func (f *fake) subscribe(id, resource string, types ...string) {
+	f.candidates[resource] = append(f.candidates[resource], store.Candidate{Subscription: id, Types: types})
+}
+
+func (f *fake) send(messages ...rabbit.Message) {
+	f.t.Helper()
+	for i, done := range f.listener.process(never(), never(), messages) {
+		require.True(f.t, done, "message %d", i)
+	}
+}
+
+func (f *fake) commands(n int) []rabbit.Message { return f.take(f.listener.Names.Commands, n) }
+func (f *fake) dead(n int) []rabbit.Message     { return f.take(f.listener.Names.Dead, n) }
+
+func (f *fake) take(exchange string, n int) []rabbit.Message {
+	f.t.Helper()
+	var found []rabbit.Message
+	for _, m := range f.published {
+		if m.Exchange == exchange {
+			found = append(found, m)
+		}
+	}
+	found = found[f.taken[exchange]:]
+	require.Equal(f.t, n, len(found), exchange) // Len would print them all
+	f.taken[exchange] += n
+	return found
+}
+
+func someEvent(n int) rabbit.Message {
+	return binary("orders.a", fmt.Sprint("e", n), "a", []byte(`{}`))
+}
+
+func TestOneLookupPerBatchAndBoundedPublishes(t *testing.T) {
+	f := newFake(t)
+	for i := range 30 {
+		f.subscribe(fmt.Sprint("sub_", i), "orders")
+		f.subscribe(fmt.Sprint("sub_", i), "payments")
+	}
+	var batch []rabbit.Message
+	for i := range 100 {
+		batch = append(batch, someEvent(i), binary("payments.a", fmt.Sprint("p", i), "a", nil))
+	}
+	f.send(batch...)
+	require.Equal(t, 1, f.lookups)
+	require.Equal(t, maxPublish, f.largest)
+	f.commands(30 * 200)
+	require.InDelta(t, 6000, testutil.ToFloat64(f.listener.Metrics.commands), 0)
+	require.InDelta(t, 200, testutil.ToFloat64(f.listener.Metrics.events.WithLabelValues("matched")), 0)
+}
+
+func TestDependenciesThatFail(t *testing.T) {
+	down := errors.New("down")
+	f := newFake(t)
+	f.subscribe("sub_1", "orders")
+	f.storeErrs = []error{down, down, nil}
+	f.brokerErrs = []error{rabbit.ErrUnavailable, rabbit.ErrNacked, &rabbit.ReturnedError{}, down, nil}
+	var troubles []string
+	f.listener.Wait = func(_ context.Context, n int) {
+		f.waits = append(f.waits, n)
+		err := f.listener.Ready(never())
+		require.Error(t, err, "readiness says what the batch waits for")
+		troubles = append(troubles, err.Error())
+	}
+	f.send(someEvent(1))
+	f.commands(1)
+	f.dead(0)
+	require.Equal(t, []int{1, 2, 1, 2, 3, 4}, f.waits)
+	require.Contains(t, troubles[0], "looking subscriptions up")
+	require.Contains(t, troubles[2], "publishing")
+	require.NoError(t, f.listener.Ready(never()))
+}
+
+func TestNothingIsDoneWhenToldToStop(t *testing.T) {
+	for name, arm := range map[string]func(f *fake, always []error){
+		"store":  func(f *fake, always []error) { f.storeErrs = always },
+		"broker": func(f *fake, always []error) { f.brokerErrs = always },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.subscribe("sub_1", "orders")
+			arm(f, slices.Repeat([]error{errors.New("down")}, 100))
+			stop, cancel := context.WithCancel(context.Background())
+			f.listener.Wait = func(_ context.Context, n int) {
+				if n == 3 {
+					cancel()
+				}
+			}
+			done := f.listener.process(stop, never(), []rabbit.Message{someEvent(1), {RoutingKey: ""}})
+			require.Equal(t, []bool{false, false}, done, "neither acknowledged nor dead")
+			f.commands(0)
+			f.dead(0)
+		})
+	}
+}
+
+func TestABatchUnderWayIsFinishedWhenToldToStop(t *testing.T) {
+	f := newFake(t)
+	f.subscribe("sub_1", "orders")
+	stop, cancel := context.WithCancel(context.Background())
+	cancel()
+	require.Equal(t, []bool{true}, f.listener.process(stop, never(), []rabbit.Message{someEvent(1)}))
+	f.commands(1)
+}
+
+func TestWhatCanNotBeSentAtAll(t *testing.T) {
+	f := newFake(t)
+	f.subscribe("sub_1", "orders")
+	f.limit = func(m rabbit.Message) bool { return string(m.Body) == `"x"` }
+	bad := someEvent(2)
+	bad.Body = []byte(`"x"`)
+	require.Equal(t, []bool{true, false, true}, f.listener.process(never(), never(), []rabbit.Message{someEvent(1), bad, someEvent(3)}))
+	f.commands(2)
+	require.InDelta(t, 1, testutil.ToFloat64(f.listener.Metrics.events.WithLabelValues("stuck")), 0)
+}
+
+func TestDeadLetterWithHeadersTooLong(t *testing.T) {
+	f := newFake(t)
+	long := rabbit.Message{RoutingKey: "Nothing.x", ContentType: "text/plain", Body: []byte("kept"), Headers: map[string]any{"h": strings.Repeat("x", rabbit.MaxHeaders)}}
+	f.send(long)
+	m := f.dead(1)[0]
+	require.Equal(t, "kept", string(m.Body))
+	require.Equal(t, "Nothing.x", m.RoutingKey)
+	require.Contains(t, m.Headers[rabbit.HeaderReason], "routing key")
+	require.NotContains(t, m.Headers, "h")
+	require.NotContains(t, long.Headers, rabbit.HeaderReason, "the message itself is left alone")
+}
+
+func TestReasonsNeverHoldTheData(t *testing.T) {
+	lines := &logBuffer{}
+	f := newFake(t)
+	f.listener.Log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), lines, zapcore.DebugLevel))
+	f.send(rabbit.Message{RoutingKey: "orders", ContentType: "application/cloudevents+json", Body: []byte(`{"data":{"card":"4111-1111"}}`)})
+	f.dead(1)
+	require.Contains(t, lines.String(), "reason")
+	require.NotContains(t, lines.String(), "4111-1111")
+}
+
+type logBuffer struct{ strings.Builder }
+
+func (*logBuffer) Sync() error { return nil }
+
+func TestTheWaitEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	(&Listener{}).wait(ctx, 20) // hangs unless it does
+	(&Listener{}).wait(never(), 1)
+}

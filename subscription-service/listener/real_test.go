@@ -1,0 +1,131 @@
+package listener
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
+)
+
+// patience is how long a test waits for what should happen.
+const patience = 30 * time.Second
+
+func TestListenerOverRedisAndRabbitMQ(t *testing.T) {
+	behaves(t, func(t *testing.T) harness { return newReal(t) })
+}
+
+// real is a listener over a real Redis and a real RabbitMQ, in a namespace of its own.
+type real struct {
+	t         *testing.T
+	store     *store.Store
+	conn      *rabbit.Conn
+	taken     chan rabbit.Message
+	buried    chan rabbit.Message
+	published int
+}
+
+func newReal(t *testing.T) *real {
+	t.Helper()
+	namespace := testkit.Namespace(t)
+	kept, err := store.Open(store.Options{URL: testkit.Redis(t), Namespace: namespace})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = kept.Close() })
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := rabbit.Open(ctx, broker(t), rabbit.Options{Namespace: namespace, Name: t.Name(), Log: zaptest.NewLogger(t)})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	r := &real{t: t, store: kept, conn: conn, taken: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 100)}
+	l := &Listener{Store: kept, Publisher: conn.Publisher(), Names: conn.Names(), Log: zaptest.NewLogger(t), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now}
+	r.background(func(ctx context.Context) error { return l.Run(ctx, conn, patience) })
+	r.background(func(ctx context.Context) error { return drain(ctx, conn, conn.Names().Commands, r.taken) })
+	r.background(func(ctx context.Context) error { return drain(ctx, conn, conn.Names().Dead, r.buried) })
+	return r
+}
+
+// broker is $AMQP_URL, or else a private one.
+func broker(t *testing.T) string {
+	t.Helper()
+	if os.Getenv("AMQP_URL") != "" {
+		return testkit.AMQP(t)
+	}
+	return testkit.StartRabbit(t).URL
+}
+
+func (r *real) background(run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	r.t.Cleanup(func() {
+		cancel()
+		require.NoError(r.t, <-ended)
+	})
+}
+
+func drain(ctx context.Context, conn *rabbit.Conn, queue string, into chan<- rabbit.Message) error {
+	return conn.Consume(ctx, queue, rabbit.ConsumeOptions{}, func(_ context.Context, batch []*rabbit.Delivery) {
+		for _, d := range batch {
+			into <- d.Message
+		}
+		rabbit.AckAll(batch)
+	})
+}
+
+func (r *real) names() rabbit.Names { return r.conn.Names() }
+
+func (r *real) resource(name string) {
+	r.t.Helper()
+	_, err := r.store.PutResource(context.Background(), contract.Resource{Name: name})
+	require.NoError(r.t, err)
+}
+
+func (r *real) subscribe(id, resource string, types ...string) {
+	r.t.Helper()
+	_, created, err := r.store.CreateSubscription(context.Background(), contract.Subscription{
+		ID: id, Consumer: "con", Resource: resource, CallbackURL: "https://consumer.example/" + id, Types: types, Status: contract.StatusActive, CreatedAt: time.Now(),
+	})
+	require.NoError(r.t, err)
+	require.True(r.t, created)
+}
+
+func (r *real) send(messages ...rabbit.Message) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for i, m := range messages {
+		messages[i] = r.conn.Names().ToEvents(m.RoutingKey, m)
+	}
+	require.NoError(r.t, r.conn.Publisher().Publish(ctx, messages...))
+}
+
+func (r *real) commands(n int) []rabbit.Message { return r.take(r.taken, n) }
+func (r *real) dead(n int) []rabbit.Message     { return r.take(r.buried, n) }
+
+func (r *real) take(from <-chan rabbit.Message, n int) []rabbit.Message {
+	r.t.Helper()
+	deadline := time.After(patience)
+	found := make([]rabbit.Message, 0, n)
+	for len(found) < n {
+		select {
+		case m := <-from:
+			found = append(found, m)
+		case <-deadline:
+			r.t.Fatalf("%d of %d came", len(found), n)
+		}
+	}
+	select {
+	case m := <-from:
+		r.t.Fatalf("one too many came: %v", m.RoutingKey)
+	default:
+	}
+	return found
+}

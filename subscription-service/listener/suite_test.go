@@ -1,0 +1,181 @@
+package listener
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+)
+
+// harness is a listener with its surroundings: fakes, or the real Redis and RabbitMQ.
+type harness interface {
+	resource(name string)
+	subscribe(id, resource string, types ...string)
+	// send publishes messages to the events exchange, by their routing keys.
+	send(messages ...rabbit.Message)
+	// commands waits for n more commands, dead for n more dead letters.
+	commands(n int) []rabbit.Message
+	dead(n int) []rabbit.Message
+	names() rabbit.Names
+}
+
+// behaves is what a listener does, whatever it stands on.
+func behaves(t *testing.T, start func(t *testing.T) harness) {
+	h := start(t)
+	h.resource("orders")
+	h.subscribe("sub_all", "orders")
+	h.subscribe("sub_created", "orders", "order.created", "order.paid")
+	h.subscribe("sub_star", "orders", "order.*")
+	h.resource("lonely")
+	h.resource("payments")
+	h.subscribe("sub_payments", "payments", "**")
+
+	t.Run("one command per subscription that wants it", func(t *testing.T) {
+		data := []byte(`{"total":   1.50, "ü": "\u00fc"}`)
+		h.send(binary("orders.order.created", "e1", "order.created", data))
+		commands := decode(t, h.commands(3))
+		require.ElementsMatch(t, []string{"sub_all", "sub_created", "sub_star"}, subscriptions(commands))
+		for _, c := range commands {
+			require.Equal(t, contract.DeliveryID("/shop", "e1", c.Subscription), c.Delivery)
+			require.Equal(t, "orders", c.Resource)
+			require.Equal(t, 1, c.Attempt)
+			require.WithinDuration(t, time.Now(), c.Created, time.Minute)
+			require.Equal(t, data, c.Event.DataEncoded, "byte for byte")
+			require.Equal(t, "order.created", c.Event.Type())
+		}
+	})
+	t.Run("a structured event, and only those who asked for its type", func(t *testing.T) {
+		h.send(rabbit.Message{RoutingKey: "orders", ContentType: "application/cloudevents+json",
+			Body: []byte(`{"specversion":"1.0","id":"e2","source":"/shop","type":"order.paid.late","data":[1, 2]}`)})
+		commands := decode(t, h.commands(1))
+		require.Equal(t, []string{"sub_all"}, subscriptions(commands))
+		require.Equal(t, `[1, 2]`, string(commands[0].Event.DataEncoded))
+	})
+	t.Run("nobody wants it", func(t *testing.T) {
+		h.send(binary("lonely.order.created", "e3", "order.created", nil), binary("payments.paid", "e4", "paid", nil))
+		require.Equal(t, []string{"sub_payments"}, subscriptions(decode(t, h.commands(1))))
+	})
+	t.Run("the same event again is the same delivery", func(t *testing.T) {
+		h.send(binary("payments.paid", "e5", "paid", nil), binary("payments.paid", "e5", "paid", nil))
+		commands := decode(t, h.commands(2))
+		require.Equal(t, commands[0].Delivery, commands[1].Delivery)
+	})
+	t.Run("a new subscription gets the next event", func(t *testing.T) {
+		h.subscribe("sub_new", "lonely", "a")
+		h.send(binary("lonely.a", "e6", "a", nil))
+		require.Equal(t, []string{"sub_new"}, subscriptions(decode(t, h.commands(1))))
+	})
+	t.Run("what can't be processed is a dead letter, and holds nobody up", func(t *testing.T) { poison(t, h) })
+	t.Run("a large fan-out", func(t *testing.T) {
+		const n = 2*maxPublish + 100
+		h.resource("many")
+		for i := range n {
+			h.subscribe(fmt.Sprintf("sub_%d", i), "many")
+		}
+		h.send(binary("many.x", "e7", "x", []byte(`{}`)))
+		seen := map[string]bool{}
+		for _, c := range decode(t, h.commands(n)) {
+			seen[c.Subscription] = true
+		}
+		require.Len(t, seen, n)
+	})
+}
+
+func poison(t *testing.T, h harness) {
+	big := bytes.Repeat([]byte("x"), maxEvent+1)
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, _ = z.Write([]byte(`{}`))
+	require.NoError(t, z.Close())
+	compressed := binary("payments.zip", "z", "zip", zipped.Bytes())
+	compressed.ContentEncoding = "gzip"
+	long := binary("payments.long", "l", "long", []byte(`{}`))
+	long.Headers["cloudEvents_subject"] = strings.Repeat("s", rabbit.MaxHeaders-250) // a command's own headers make it too long
+	cases := map[string]struct {
+		message rabbit.Message
+		reason  []string
+	}{
+		"no event":         {rabbit.Message{RoutingKey: "payments.x", ContentType: "text/plain", Body: []byte("hello")}, []string{"not a CloudEvent", "specversion"}},
+		"no JSON":          {rabbit.Message{RoutingKey: "payments.x", ContentType: "application/cloudevents+json", Body: []byte(`{"id":`)}, []string{"JSON"}},
+		"no type":          {rabbit.Message{RoutingKey: "payments.x", ContentType: "application/cloudevents+json", Body: []byte(`{"specversion":"1.0","id":"1","source":"/s"}`)}, []string{"type"}},
+		"batch":            {rabbit.Message{RoutingKey: "payments.x", ContentType: "application/cloudevents-batch+json", Body: []byte(`[]`)}, []string{"batch"}},
+		"unknown resource": {binary("nothing.x", "p1", "x", nil), []string{"nothing", "does not exist"}},
+		"invalid resource": {binary("Orders.x", "p2", "x", nil), []string{"routing key", "Orders"}},
+		"reserved":         {binary("admin.x", "p3", "x", nil), []string{"reserved"}},
+		"empty key":        {binary("", "p4", "x", nil), []string{"routing key is empty"}},
+		"empty resource":   {binary(".x", "p5", "x", nil), []string{"routing key"}},
+		"too long":         {rabbit.Message{RoutingKey: "payments.big", ContentType: "text/plain", Headers: binary("", "b", "big", nil).Headers, Body: big}, []string{"10485760"}},
+		"compressed":       {compressed, []string{"content-encoding", "uncompressed"}},
+		"long attributes":  {long, []string{"too long"}},
+	}
+	want := map[string]string{}
+	for name, c := range cases {
+		c.message.ID = name
+		good := binary("payments.ok", "good-"+name, "ok", []byte(`{}`))
+		h.send(c.message, good)
+		want[name] = name
+	}
+	for _, c := range decode(t, h.commands(len(cases))) {
+		require.Equal(t, "sub_payments", c.Subscription)
+		delete(want, strings.TrimPrefix(c.Event.ID(), "good-"))
+	}
+	require.Empty(t, want, "good events that were held up")
+	for _, m := range h.dead(len(cases)) {
+		c, ok := cases[m.ID]
+		require.True(t, ok, m.ID)
+		reason, _ := m.Headers[contract.HeaderReason].(string)
+		for _, part := range c.reason {
+			require.Contains(t, reason, part, m.ID)
+		}
+		require.Equal(t, c.message.RoutingKey, m.Headers[headerRoutingKey], m.ID)
+		require.Equal(t, c.message.RoutingKey, m.RoutingKey, m.ID)
+		require.Equal(t, c.message.ContentType, m.ContentType, m.ID)
+		require.Equal(t, c.message.ContentEncoding, m.ContentEncoding, m.ID)
+		require.True(t, bytes.Equal(c.message.Body, m.Body), m.ID)
+		for header, value := range c.message.Headers {
+			if m.ID != "long attributes" { // with the reason they are too long as well
+				require.Equal(t, value, m.Headers[header], m.ID)
+			}
+		}
+		delete(cases, m.ID)
+	}
+	require.Empty(t, cases)
+}
+
+// binary is an event in AMQP's binary mode, with JSON as data.
+func binary(key, id, eventType string, data []byte) rabbit.Message {
+	return rabbit.Message{RoutingKey: key, ContentType: "application/json", Body: data, Headers: map[string]any{
+		"cloudEvents_specversion": "1.0", "cloudEvents_id": id, "cloudEvents_source": "/shop", "cloudEvents_type": eventType,
+	}}
+}
+
+func decode(t *testing.T, messages []rabbit.Message) []contract.Command {
+	t.Helper()
+	commands := make([]contract.Command, len(messages))
+	for i, m := range messages {
+		c, err := contract.DecodeCommand(m.ContentType, m.Headers, m.Body)
+		require.NoError(t, err)
+		require.Equal(t, c.Delivery, m.ID)
+		commands[i] = c
+	}
+	return commands
+}
+
+func subscriptions(commands []contract.Command) []string {
+	ids := make([]string, len(commands))
+	for i, c := range commands {
+		ids[i] = c.Subscription
+	}
+	return ids
+}
+
+// never is a context that does not end.
+func never() context.Context { return context.Background() }
