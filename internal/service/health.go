@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -57,11 +58,12 @@ func (h *Health) ready(w http.ResponseWriter, r *http.Request) {
 
 func (h *Health) ask(ctx context.Context) map[string]string {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	checks := maps.Clone(h.checks) // a slow dependency must not hold up who asks next
+	h.mu.Unlock()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	answers := map[string]string{"process": "ok"}
-	for name, check := range h.checks {
+	for name, check := range checks {
 		wg.Go(func() {
 			answer := "ok"
 			if err := check(ctx); err != nil {

@@ -35,11 +35,11 @@ type base struct {
 // Main runs a service until SIGTERM or SIGINT and exits: 0 after a clean stop, 1 otherwise. With the argument "healthcheck"
 // it asks a running one whether it is ready, for containers without a shell.
 func Main[C any](p Process[C]) {
-	config, err := Environment[C]()
+	config, common, err := environments[C]()
 	if err == nil && len(os.Args) > 1 && os.Args[1] == "healthcheck" {
 		err = healthcheck(p.HealthAddress(config))
 	} else if err == nil {
-		err = p.run(config)
+		err = p.run(config, common)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", p.Name, err)
@@ -47,12 +47,18 @@ func Main[C any](p Process[C]) {
 	}
 }
 
-func (p Process[C]) run(config C) error {
-	common, err := Environment[base]()
-	if err != nil {
-		return err
+// environments reads a service's own configuration and the common one, and reports the faults of both at once.
+func environments[C any]() (config C, common base, err error) {
+	config, err = Environment[C]()
+	common, commonErr := Environment[base]()
+	if err != nil && commonErr != nil {
+		return config, common, fmt.Errorf("%w; %w", err, commonErr)
 	}
-	log, err := Logger(common.LogLevel, p.Name)
+	return config, common, errors.Join(err, commonErr)
+}
+
+func (p Process[C]) run(config C, common base) error {
+	log, err := logger(common.LogLevel, p.Name, nil) // every request has its line, so none is left out
 	if err != nil {
 		return err
 	}
@@ -105,12 +111,17 @@ func variableOf(config reflect.Type, field string) string {
 	return name
 }
 
-// Logger writes JSON lines to stderr.
+// Logger writes JSON lines to stderr. Of many equal lines within a second it writes the first hundred and every hundredth.
 func Logger(level zapcore.Level, name string) (*zap.Logger, error) {
+	return logger(level, name, zap.NewProductionConfig().Sampling)
+}
+
+func logger(level zapcore.Level, name string, sampling *zap.SamplingConfig) (*zap.Logger, error) {
 	config := zap.NewProductionConfig()
 	config.Level = zap.NewAtomicLevelAt(level)
 	config.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
 	config.DisableStacktrace = true
+	config.Sampling = sampling
 	log, err := config.Build()
 	if err != nil {
 		return nil, fmt.Errorf("building the logger: %w", err)
