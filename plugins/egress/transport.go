@@ -79,7 +79,8 @@ func newTransport(d *dialer) *http.Transport {
 		MaxIdleConnsPerHost:    maxIdlePerHost,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
-		// Without pings a dead HTTP/2 connection would swallow call after call.
+		// Without pings a dead HTTP/2 connection would swallow call after call. The buffers are small since all but the start
+		// of an answer is cut.
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout: pingAfter, PingTimeout: pingTimeout, MaxReadFrameSize: maxReadChunkH2,
 			MaxReceiveBufferPerStream: streamWindowH2, MaxReceiveBufferPerConnection: connectionWinH2,
