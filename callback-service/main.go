@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/delivery"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
@@ -24,64 +26,56 @@ type config struct {
 	Schedule      []time.Duration `env:"WEBHOOK_RETRY_SCHEDULE" envDefault:"5s,30s,2m,10m,1h,3h,6h,12h,24h"`
 	Timeout       time.Duration   `env:"WEBHOOK_CALLBACK_TIMEOUT" envDefault:"15s"`
 	InFlight      int             `env:"WEBHOOK_MAX_IN_FLIGHT" envDefault:"1000"`
-	Drain         time.Duration   `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
+	Shutdown      time.Duration   `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
+	// Namespace is the tests' own; production has the default one.
+	Namespace string
 }
 
 func main() {
 	service.Main(service.Process[config]{
-		Name: "callback-service", Start: start,
+		Name: "callback-service",
+		Start: func(ctx context.Context, c config, app *service.App) error {
+			_, err := start(ctx, c, app)
+			return err
+		},
 		HealthAddress: func(c config) string { return c.MetricsListen },
 	})
 }
 
-func start(ctx context.Context, c config, app *service.App) error {
-	if err := c.check(); err != nil {
-		return err
-	}
-	signer, err := contract.NewSigner([]byte(c.CallbackKey), time.Now)
+// start returns the address of health and metrics.
+func start(_ context.Context, c config, app *service.App) (address string, err error) {
+	client, err := c.check()
 	if err != nil {
-		return fmt.Errorf("WEBHOOK_CALLBACK_KEY: %w", err)
-	}
-	client, err := gateway.New(c.GatewayURL, signer, c.InFlight)
-	if err != nil {
-		return fmt.Errorf("WEBHOOK_GATEWAY_URL: %w", err)
+		return "", err
 	}
 	app.OnStop("gateway connections", func(context.Context) error { client.Close(); return nil })
-
-	kept, err := store.Open(store.Options{URL: c.RedisURL})
+	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace})
 	if err != nil {
-		return err
+		return "", err
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Ping)
-
-	// Health first: while the broker is awaited, the process lives and says what it waits for.
-	if _, err := app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
-		return err
+	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
+		return "", err
 	}
-	broker, err := rabbit.Open(ctx, c.AMQPURL, rabbit.Options{Name: "callback-service", Log: app.Log})
-	if err != nil {
-		return err
-	}
-	app.OnStop("rabbitmq", func(context.Context) error { return broker.Close() })
-	app.Health.Check("rabbitmq", broker.Ready)
 
+	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "callback-service", Log: app.Log})
+	app.Health.Check("rabbitmq", link.Ready)
 	engine := &delivery.Engine{
-		Store: kept, Gateway: client, Broker: broker, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics),
-		Schedule: c.Schedule, Timeout: c.Timeout, InFlight: c.InFlight, Drain: c.Drain * 9 / 10, Now: time.Now,
+		Store: kept, Gateway: client, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Schedule: c.Schedule,
+		Timeout: c.Timeout, InFlight: c.InFlight, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
 	}
-	app.Go("deliveries", engine.Run)
-	return nil
+	app.Go("deliveries", func(ctx context.Context) error {
+		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error { return engine.Run(ctx, conn) })
+	})
+	return address, nil
 }
 
-// check reports every fault of the values at once.
-func (c config) check() error {
+// check reports every fault of the values at once, without the values.
+func (c config) check() (*gateway.Client, error) {
 	var errs []error
-	for _, wait := range c.Schedule {
-		if wait <= 0 {
-			errs = append(errs, errors.New("WEBHOOK_RETRY_SCHEDULE: every wait must be positive, as in 5s,30s,2m"))
-			break
-		}
+	if slices.ContainsFunc(c.Schedule, func(wait time.Duration) bool { return wait <= 0 }) {
+		errs = append(errs, errors.New("WEBHOOK_RETRY_SCHEDULE: every wait must be positive, as in 5s,30s,2m"))
 	}
 	if c.Timeout < time.Second || c.Timeout > 55*time.Second {
 		errs = append(errs, errors.New("WEBHOOK_CALLBACK_TIMEOUT: use 1s to 55s"))
@@ -89,5 +83,16 @@ func (c config) check() error {
 	if c.InFlight < 1 || c.InFlight > 65535 {
 		errs = append(errs, errors.New("WEBHOOK_MAX_IN_FLIGHT: use 1 to 65535"))
 	}
-	return errors.Join(errs...)
+	if c.Shutdown <= 0 {
+		errs = append(errs, errors.New("WEBHOOK_SHUTDOWN_TIMEOUT: must be positive, as in 20s"))
+	}
+	signer, err := contract.NewSigner([]byte(c.CallbackKey), time.Now)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("WEBHOOK_CALLBACK_KEY: %w", err))
+	}
+	client, err := gateway.New(c.GatewayURL, signer, c.InFlight)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("WEBHOOK_GATEWAY_URL: %w", err))
+	}
+	return client, errors.Join(errs...)
 }

@@ -40,18 +40,10 @@ type Gateway interface {
 	Post(ctx context.Context, call gateway.Call) (gateway.Answer, error)
 }
 
-// Broker hands out commands and takes what follows from them.
-type Broker interface {
-	Names() rabbit.Names
-	Publisher() *rabbit.Publisher
-	Consume(ctx context.Context, queue string, o rabbit.ConsumeOptions, handle func(context.Context, []*rabbit.Delivery)) error
-}
-
 // Engine delivers.
 type Engine struct {
 	Store   Store
 	Gateway Gateway
-	Broker  Broker
 	Log     *zap.Logger
 	Metrics *Metrics
 	// Schedule holds the waits between attempts: n waits make n+1 attempts.
@@ -65,8 +57,10 @@ type Engine struct {
 	// Now is the clock; time.Now in production.
 	Now func() time.Time
 
-	attempts sync.WaitGroup
-	settled  chan settlement
+	names     rabbit.Names
+	publisher *rabbit.Publisher
+	attempts  sync.WaitGroup
+	settled   chan settlement
 }
 
 // task is one command on its way through the stages.
@@ -77,13 +71,14 @@ type task struct {
 
 // Run delivers until ctx ends, then finishes what is under way. Senders stop before receivers: the consumer first, then the
 // attempts, the settlers last.
-func (e *Engine) Run(ctx context.Context) error {
+func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
+	e.names, e.publisher = conn.Names(), conn.Publisher()
 	e.settled = make(chan settlement, e.InFlight)
 	var settlers sync.WaitGroup
 	for range settlerCount {
 		settlers.Go(func() { e.settle(ctx) })
 	}
-	err := e.Broker.Consume(ctx, e.Broker.Names().Commands, rabbit.ConsumeOptions{Prefetch: e.InFlight, MaxBatch: 256, Drain: e.Drain},
+	err := conn.Consume(ctx, e.names.Commands, rabbit.ConsumeOptions{Prefetch: e.InFlight, MaxBatch: 256, Drain: e.Drain},
 		func(work context.Context, batch []*rabbit.Delivery) { e.handle(ctx, work, batch) })
 	e.attempts.Wait()
 	close(e.settled)
@@ -275,11 +270,11 @@ func nextAttempt(t task) rabbit.Message {
 }
 
 func (e *Engine) delay(msg rabbit.Message, due time.Time) []rabbit.Message {
-	return []rabbit.Message{e.Broker.Names().ToDelay(due, e.Now(), msg)}
+	return []rabbit.Message{e.names.ToDelay(due, e.Now(), msg)}
 }
 
 func (e *Engine) dead(msg rabbit.Message, reason string) []rabbit.Message {
-	return []rabbit.Message{e.Broker.Names().ToDead(reason, msg)}
+	return []rabbit.Message{e.names.ToDead(reason, msg)}
 }
 
 // insist repeats what needs Redis until it works or stop ends.

@@ -70,7 +70,7 @@ func start(t *testing.T, answer func(context.Context, int) (gateway.Answer, erro
 	t.Cleanup(func() { _ = broker.Close() })
 	b := &bench{store: kept, broker: broker, calls: make(chan gateway.Call, 1000), done: make(chan error, 1)}
 	b.Engine = &Engine{
-		Store: kept, Gateway: &scripted{calls: b.calls, answer: answer}, Broker: broker, Log: zaptest.NewLogger(t),
+		Store: kept, Gateway: &scripted{calls: b.calls, answer: answer}, Log: zaptest.NewLogger(t),
 		Metrics: NewMetrics(prometheus.NewRegistry()), Schedule: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond},
 		Timeout: time.Second, InFlight: 100, Drain: 5 * time.Second, Now: time.Now,
 	}
@@ -83,7 +83,7 @@ func (b *bench) run(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	b.stop = cancel
-	go func() { b.done <- b.Run(ctx) }()
+	go func() { b.done <- b.Run(ctx, b.broker) }()
 	t.Cleanup(func() { b.halt(t) })
 }
 
@@ -185,7 +185,7 @@ func TestFailuresAreRetriedOnTheScheduleThenDead(t *testing.T) {
 	require.Len(t, d.Attempts, 3)
 	require.Equal(t, "given up after 3 attempts: the endpoint answered 500", d.Reason)
 	letter := b.deadLetter(t, "dlv_a")
-	require.Equal(t, d.Reason, letter.Headers[contract.HeaderReason])
+	require.Equal(t, d.Reason, letter.Headers[rabbit.HeaderReason])
 	require.Equal(t, `{"id":"a"}`, string(letter.Body))
 }
 
@@ -261,7 +261,7 @@ func TestAnEndpointThatIsGoneDisablesItsSubscription(t *testing.T) {
 func TestWhatIsNoCommandIsADeadLetter(t *testing.T) {
 	b := start(t, status(200))
 	b.send(t, b.broker.Names().ToCommands(rabbit.Message{ID: b.sub.ID, Body: []byte("hello")}))
-	require.Contains(t, b.deadLetter(t, b.sub.ID).Headers[contract.HeaderReason], contract.ErrCommand.Error())
+	require.Contains(t, b.deadLetter(t, b.sub.ID).Headers[rabbit.HeaderReason], contract.ErrCommand.Error())
 	require.Empty(t, b.calls)
 }
 
@@ -273,7 +273,7 @@ func TestASecretThatCanNotSignIsADeadLetterAndNoCall(t *testing.T) {
 	})
 	require.NoError(t, err)
 	b.send(t, b.message("a", 1))
-	reason, _ := b.deadLetter(t, "dlv_a").Headers[contract.HeaderReason].(string)
+	reason, _ := b.deadLetter(t, "dlv_a").Headers[rabbit.HeaderReason].(string)
 	require.Contains(t, reason, "rotate")
 	require.NotContains(t, reason, "damaged")
 	require.Empty(t, b.calls)

@@ -116,7 +116,7 @@ func (e *Engine) publish(messages []rabbit.Message) error {
 	}
 	ctx, cancel := context.WithTimeout(noContext, lastWords)
 	defer cancel()
-	return e.Broker.Publisher().Publish(ctx, messages...)
+	return e.publisher.Publish(ctx, messages...)
 }
 
 // handBack gives commands back whose follow-up was not confirmed, and returns the others.

@@ -19,9 +19,6 @@ const (
 	commandBase64       = "x-webhook-base64"
 )
 
-// HeaderReason is the AMQP header that says why a message is in the dead-letter queue.
-const HeaderReason = "x-webhook-reason"
-
 // ErrCommand is what every refused command wraps.
 var ErrCommand = errors.New("not a callback command")
 

@@ -131,7 +131,7 @@ func poison(t *testing.T, h harness) {
 	for _, m := range h.dead(len(cases)) {
 		c, ok := cases[m.ID]
 		require.True(t, ok, m.ID)
-		reason, _ := m.Headers[contract.HeaderReason].(string)
+		reason, _ := m.Headers[rabbit.HeaderReason].(string)
 		for _, part := range c.reason {
 			require.Contains(t, reason, part, m.ID)
 		}

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"time"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
-	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/broker"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/listener"
 )
 
