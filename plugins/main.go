@@ -14,6 +14,7 @@ import (
 	"github.com/apache/apisix-go-plugin-runner/pkg/plugin"
 	"github.com/apache/apisix-go-plugin-runner/pkg/runner"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/callbackproxy"
@@ -47,6 +48,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	log = log.WithOptions(zap.WrapCore(sampled))
 	defer func() { _ = log.Sync() }()             // stderr cannot always be synced
 	runnerlog.NewLogger(logging.Level, os.Stderr) // before its first use: by itself the library logs every call
 	socket, err := privateSocket()
@@ -68,6 +70,11 @@ func run() error {
 	go watchParent(os.Getppid(), stop)
 	runner.Run(runner.RunnerConfig{LogLevel: logging.Level, LogOutput: os.Stderr})
 	return r.drain()
+}
+
+// sampled keeps a line that each call would repeat, as while Redis is down, to a few per second.
+func sampled(core zapcore.Core) zapcore.Core {
+	return zapcore.NewSamplerWithOptions(core, time.Second, 5, 1000)
 }
 
 // process is what one runner consists of.
