@@ -1,0 +1,231 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var ctx = context.Background()
+
+// open returns a store in a namespace of its own.
+func open(t *testing.T) *Store {
+	t.Helper()
+	return openAs(t, testkit.Redis(t), testkit.Namespace(t))
+}
+
+func openAs(t *testing.T, url, namespace string) *Store {
+	t.Helper()
+	s, err := Open(Options{URL: url, Namespace: namespace})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// pair is one store in two processes.
+func pair(t *testing.T) (*Store, *Store) {
+	t.Helper()
+	url, namespace := testkit.Redis(t), testkit.Namespace(t)
+	return openAs(t, url, namespace), openAs(t, url, namespace)
+}
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
+
+func subscription(id string) contract.Subscription {
+	return contract.Subscription{
+		ID: id, Consumer: "con_1", Resource: "orders", CallbackURL: "https://consumer.example/" + id, Format: contract.FormatStructured,
+		Status: contract.StatusActive, Secrets: []contract.Secret{{Value: "whsec_x"}}, CreatedAt: start, UpdatedAt: start,
+	}
+}
+
+func create(t *testing.T, s *Store, sub contract.Subscription) contract.Subscription {
+	t.Helper()
+	kept, created, err := s.CreateSubscription(ctx, sub)
+	require.NoError(t, err)
+	require.True(t, created)
+	return kept
+}
+
+func withResource(t *testing.T, s *Store, names ...string) *Store {
+	t.Helper()
+	for _, name := range names {
+		_, err := s.PutResource(ctx, contract.Resource{Name: name})
+		require.NoError(t, err)
+	}
+	return s
+}
+
+// keysLeft are all keys of the namespace.
+func keysLeft(t *testing.T, s *Store) []string {
+	t.Helper()
+	var found []string
+	for it := s.rdb.Scan(ctx, 0, s.key.namespace+":*", 1000).Iterator(); it.Next(ctx); {
+		found = append(found, it.Val())
+	}
+	return found
+}
+
+func TestOpen(t *testing.T) {
+	_, err := Open(Options{URL: "nonsense://user:s3cr3t@host"})
+	require.ErrorContains(t, err, "REDIS_URL")
+	require.NotContains(t, err.Error(), "s3cr3t")
+	s, err := Open(Options{URL: "redis://127.0.0.1:1", Timeout: 100 * time.Millisecond})
+	require.NoError(t, err)
+	defer s.Close()
+	require.Equal(t, "webhook:resources", s.key.resources())
+	require.Error(t, s.Ping(ctx))
+	require.NoError(t, open(t).Ping(ctx))
+}
+
+func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
+	s, err := Open(Options{URL: "redis://127.0.0.1:1", Timeout: 50 * time.Millisecond})
+	require.NoError(t, err)
+	defer s.Close()
+	sub := subscription("sub_1")
+	d := contract.Delivery{ID: "dlv_1", Subscription: "sub_1"}
+	calls := map[string]func() error{
+		"PutResource":        func() error { _, err := s.PutResource(ctx, contract.Resource{Name: "a"}); return err },
+		"Resource":           func() error { _, err := s.Resource(ctx, "a"); return err },
+		"Resources":          func() error { _, err := s.Resources(ctx); return err },
+		"ChangeResource":     func() error { _, err := s.ChangeResource(ctx, "a", func(*contract.Resource) {}); return err },
+		"DeleteResource":     func() error { return s.DeleteResource(ctx, "a") },
+		"PutConsumer":        func() error { return s.PutConsumer(ctx, contract.Consumer{ID: "a"}) },
+		"Consumer":           func() error { _, err := s.Consumer(ctx, "a"); return err },
+		"Consumers":          func() error { _, err := s.Consumers(ctx); return err },
+		"ChangeConsumer":     func() error { _, err := s.ChangeConsumer(ctx, "a", func(*contract.Consumer) {}); return err },
+		"DeleteConsumer":     func() error { return s.DeleteConsumer(ctx, "a") },
+		"CreateKey":          func() error { _, _, err := s.CreateKey(ctx, "a", start); return err },
+		"Keys":               func() error { _, err := s.Keys(ctx, "a"); return err },
+		"DeleteKey":          func() error { return s.DeleteKey(ctx, "a", "k") },
+		"Authenticate":       func() error { _, err := s.Authenticate(ctx, "h", "a"); return err },
+		"CreateSubscription": func() error { _, _, err := s.CreateSubscription(ctx, sub); return err },
+		"Subscription":       func() error { _, err := s.Subscription(ctx, "sub_1"); return err },
+		"Subscriptions":      func() error { _, _, err := s.Subscriptions(ctx, "c", "a", "", 10); return err },
+		"UpdateSubscription": func() error { _, err := s.UpdateSubscription(ctx, sub, sub); return err },
+		"ChangeSubscription": func() error {
+			_, err := s.ChangeSubscription(ctx, "sub_1", func(*contract.Subscription) error { return nil })
+			return err
+		},
+		"DeleteSubscription": func() error { return s.DeleteSubscription(ctx, "sub_1") },
+		"Candidates":         func() error { _, err := s.Candidates(ctx, []string{"a"}); return err },
+		"Standings":          func() error { _, err := s.Standings(ctx, []Pending{{Delivery: "d", Subscription: "s"}}); return err },
+		"RecordDeliveries":   func() error { return s.RecordDeliveries(ctx, []contract.Delivery{d}) },
+		"Delivery":           func() error { _, err := s.Delivery(ctx, "sub_1", "dlv_1"); return err },
+		"Deliveries":         func() error { _, _, err := s.Deliveries(ctx, "sub_1", "", "", 10); return err },
+	}
+	var wg sync.WaitGroup
+	for name, call := range calls {
+		wg.Go(func() {
+			err := call()
+			if err == nil {
+				t.Errorf("%s works without Redis", name)
+			}
+			for _, known := range []error{ErrNotFound, ErrConflict, ErrStale, ErrDamaged} {
+				if errors.Is(err, known) {
+					t.Errorf("%s: an outage is %v", name, known)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestDamagedRecords(t *testing.T) {
+	s := withResource(t, open(t), "orders")
+	create(t, s, subscription("sub_1"))
+	require.NoError(t, s.RecordDeliveries(ctx, []contract.Delivery{{ID: "dlv_1", Subscription: "sub_1", CreatedAt: start}}))
+	require.NoError(t, s.rdb.Set(ctx, s.key.subscription("sub_1"), `{"id":`, 0).Err())
+	require.NoError(t, s.rdb.HSet(ctx, s.key.resources(), "orders", `[]`).Err())
+	require.NoError(t, s.rdb.HSet(ctx, s.key.consumers(), "con_1", `"x"`).Err())
+	require.NoError(t, s.rdb.HSet(ctx, s.key.delivery("dlv_1"), "a1", `{`).Err())
+
+	_, err := s.Subscription(ctx, "sub_1")
+	require.ErrorIs(t, err, ErrDamaged)
+	_, _, err = s.Subscriptions(ctx, "con_1", "orders", "", 10)
+	require.ErrorIs(t, err, ErrDamaged)
+	_, err = s.Standings(ctx, []Pending{{Delivery: "dlv_1", Subscription: "sub_1"}})
+	require.ErrorIs(t, err, ErrDamaged)
+	_, err = s.Resource(ctx, "orders")
+	require.ErrorIs(t, err, ErrDamaged)
+	_, err = s.Resources(ctx)
+	require.ErrorIs(t, err, ErrDamaged)
+	_, err = s.Consumer(ctx, "con_1")
+	require.ErrorIs(t, err, ErrDamaged)
+	_, err = s.Delivery(ctx, "sub_1", "dlv_1")
+	require.ErrorIs(t, err, ErrDamaged)
+	require.NoError(t, s.rdb.HSet(ctx, s.key.delivery("dlv_1"), "d", `{`).Err())
+	_, _, err = s.Deliveries(ctx, "sub_1", "", "", 10)
+	require.ErrorIs(t, err, ErrDamaged)
+}
+
+func TestScriptsSurviveAFlush(t *testing.T) {
+	// A server of its own, since all of a server's scripts are flushed.
+	s := withResource(t, openAs(t, testkit.StartRedis(t).URL, "test"), "orders")
+	steps := []func() error{
+		func() error { _, _, err := s.CreateSubscription(ctx, subscription("sub_1")); return err },
+		func() error {
+			_, err := s.ChangeSubscription(ctx, "sub_1", func(sub *contract.Subscription) error { sub.Description = "x"; return nil })
+			return err
+		},
+		func() error {
+			return s.RecordDeliveries(ctx, []contract.Delivery{{ID: "dlv_1", Subscription: "sub_1"}, {ID: "dlv_2", Subscription: "sub_1"}})
+		},
+		func() error { _, err := s.Authenticate(ctx, "h", "orders"); return err },
+		func() error { _, err := s.ChangeResource(ctx, "orders", func(*contract.Resource) {}); return err },
+		func() error { return s.DeleteSubscription(ctx, "sub_1") },
+		func() error { return s.DeleteResource(ctx, "orders") },
+	}
+	for i, step := range steps {
+		require.NoError(t, s.rdb.ScriptFlush(ctx).Err())
+		require.NoError(t, step(), "step %d", i)
+	}
+}
+
+func TestPagesHideNothing(t *testing.T) {
+	s := withResource(t, open(t), "orders")
+	var want []string
+	for i := range 25 { // many of one millisecond
+		sub := subscription(fmt.Sprintf("sub_%02d", i))
+		sub.CreatedAt = start.Add(time.Duration(i/10) * time.Millisecond)
+		create(t, s, sub)
+		want = append(want, sub.ID)
+	}
+	for _, limit := range []int{1, 2, 7, 24, 25, 26, 100} {
+		var got []string
+		cursor := ""
+		for {
+			page, next, err := s.Subscriptions(ctx, "con_1", "orders", cursor, limit)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(page), limit)
+			for _, sub := range page {
+				got = append(got, sub.ID)
+			}
+			if next == "" {
+				break
+			}
+			cursor = next
+		}
+		require.Equal(t, want, got, "limit %d", limit)
+	}
+	for _, cursor := range []string{"x", "1", "1e3.x", ".", "9999999999999999999.a"} {
+		_, _, err := s.Subscriptions(ctx, "con_1", "orders", cursor, 10)
+		require.ErrorIs(t, err, ErrConflict, cursor)
+		_, _, err = s.Deliveries(ctx, "sub_00", "", cursor, 10)
+		require.ErrorIs(t, err, ErrConflict, cursor)
+	}
+	page, next, err := s.Subscriptions(ctx, "con_other", "orders", "", 10)
+	require.NoError(t, err)
+	require.Empty(t, page)
+	require.Empty(t, next)
+}
