@@ -33,7 +33,7 @@ status: ## what runs, and whether it is well
 
 .PHONY: demo
 demo: ## the main job from start to end, on a stack of its own
-	@dir="$${DEMO_RUN_DIR:-.run/demo}"; scripts/with-stack.sh up "$$dir" bin/demo -env "$$dir/env"
+	@dir="$${DEMO_RUN_DIR:-.run/demo}"; WEBHOOK_RETRY_SCHEDULE="$${WEBHOOK_RETRY_SCHEDULE-1s,2s,5s}" scripts/with-stack.sh up "$$dir" bin/demo -env "$$dir/env"
 
 .PHONY: test
 test: ## every test, with the race detector, on real Redis and RabbitMQ and end to end

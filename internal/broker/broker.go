@@ -29,7 +29,7 @@ func (l *Link) Run(ctx context.Context, use func(context.Context, *rabbit.Conn) 
 	if err != nil {
 		return unlessOver(ctx, fmt.Errorf("AMQP_URL: %w", err))
 	}
-	defer conn.Close() //nolint:errcheck // everything that mattered is confirmed or given back by now
+	defer conn.Close() // everything that mattered is confirmed or given back by now
 	l.set(conn, conn.Publisher())
 	defer l.set(nil, nil)
 	return use(ctx, conn)
@@ -41,11 +41,12 @@ func Hold(ctx context.Context, _ *rabbit.Conn) error {
 	return nil
 }
 
+// unlessOver drops an error that only says that ctx ended.
 func unlessOver(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (l *Link) set(conn *rabbit.Conn, publisher *rabbit.Publisher) {

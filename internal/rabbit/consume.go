@@ -103,7 +103,7 @@ func (c *Conn) Consume(ctx context.Context, queue string, o ConsumeOptions, hand
 		return c.consumeError(ctx, queue, err)
 	}
 	defer k.pumps.Wait()
-	defer l.close() //nolint:errcheck // all that mattered is settled by now
+	defer l.close() // all that mattered is settled by now
 	c.track(k, l)
 	return c.consumeError(ctx, queue, k.run(ctx, c.ctx, handle))
 }

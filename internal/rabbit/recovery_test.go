@@ -276,12 +276,12 @@ func TestConsumeWhileAway(t *testing.T) {
 	p := newProxy(t, url)
 	c := openIn(t, p.URL, namespace(t, url))
 	p.away(true)
-	got, stop := collect(t, c, c.Names().Commands, ConsumeOptions{})
+	_, stop := collect(t, c, c.Names().Commands, ConsumeOptions{})
 	eventually(t, "not ready", func() bool { return errors.Is(c.Ready(background(t)), ErrUnavailable) })
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	got, _ = collect(t, c, c.Names().Commands, ConsumeOptions{})
+	got, _ := collect(t, c, c.Names().Commands, ConsumeOptions{})
 	p.away(false)
 	eventually(t, "published", func() bool {
 		return c.Publisher().Publish(background(t), c.Names().ToCommands(Message{})) == nil

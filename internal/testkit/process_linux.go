@@ -1,3 +1,4 @@
+// Package testkit gives tests the real Redis and RabbitMQ: the ones from the environment, or private ones.
 package testkit
 
 import "syscall"
