@@ -329,3 +329,29 @@ func distinct(got []world.Callback) int {
 	}
 	return len(ids)
 }
+
+func TestAConsumerSendsItselfATestEvent(t *testing.T) {
+	s := setScene(t)
+	r := receiver(t, nil)
+	id, secret := s.subscribe(t, r.URL, map[string]any{"types": []string{"order.paid"}})
+	sent, err := s.consumer.Want(ctx(t), http.StatusAccepted, "POST", s.path()+"/"+id+"/test", nil)
+	require.NoError(t, err)
+	got, err := r.WaitFor(ctx(t), 1)
+	require.NoError(t, err)
+	require.Equal(t, sent.Field("delivery_id"), got[0].ID())
+	require.NoError(t, got[0].Verify(secret))
+	require.Contains(t, string(got[0].Body), `"type":"webhook.test"`)
+}
+
+func TestDuringARotationBothSecretsVerify(t *testing.T) {
+	s := setScene(t)
+	r := receiver(t, nil)
+	id, old := s.subscribe(t, r.URL, nil)
+	rotated, err := s.consumer.Want(ctx(t), http.StatusOK, "POST", s.path()+"/"+id+"/rotate-secret", nil)
+	require.NoError(t, err)
+	s.publish(t, "one")
+	got, err := r.WaitFor(ctx(t), 1)
+	require.NoError(t, err)
+	require.NoError(t, got[0].Verify(old))
+	require.NoError(t, got[0].Verify(rotated.Field("secret")))
+}

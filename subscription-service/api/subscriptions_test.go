@@ -111,7 +111,7 @@ func TestForeignSubscriptionsDoNotExist(t *testing.T) {
 		method, path string
 		body         any
 	}{
-		{"GET", "", nil}, {"PATCH", "", map[string]any{"status": "paused"}}, {"DELETE", "", nil}, {"POST", "/rotate-secret", nil},
+		{"GET", "", nil}, {"PATCH", "", map[string]any{"status": "paused"}}, {"DELETE", "", nil}, {"POST", "/rotate-secret", nil}, {"POST", "/test", nil},
 		{"GET", "/deliveries", nil}, {"GET", "/deliveries/dlv_x", nil},
 	}
 	for _, c := range calls {

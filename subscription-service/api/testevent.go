@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+// testEvents lets consumers try their endpoints without a producer.
+type testEvents struct {
+	store     *store.Store
+	publisher Publisher
+	names     rabbit.Names
+	now       func() time.Time
+}
+
+// testEventType is the type of a test event. Whatever types a subscription asks for, it gets its own test event.
+const testEventType = "webhook.test"
+
+func (t testEvents) register(api huma.API) {
+	op := operation("test-subscription", http.MethodPost, pathSubscription+"/test",
+		"Send a test event to the callback now", http.StatusNotFound, http.StatusConflict)
+	op.DefaultStatus = http.StatusAccepted
+	register(api, op, t.send)
+}
+
+type testAnswer struct {
+	Body struct {
+		DeliveryID string `json:"delivery_id" doc:"the webhook-id of the callback; see it among the deliveries"`
+	}
+}
+
+// send publishes a command like the event listener's: from there on a test event is an event.
+func (t testEvents) send(ctx context.Context, in *Own) (*testAnswer, error) {
+	sub, err := ownSubscription(ctx, t.store, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if sub.Status != contract.StatusActive {
+		return nil, huma.Error409Conflict(fmt.Sprintf("the subscription is %s: set its status to active first", sub.Status))
+	}
+	now := t.now().UTC().Truncate(time.Millisecond)
+	e := testEvent(sub, now)
+	answer := &testAnswer{}
+	answer.Body.DeliveryID = contract.DeliveryID(e.Source(), e.ID(), sub.ID)
+	message := rabbit.Message{ID: answer.Body.DeliveryID, Timestamp: now}
+	message.ContentType, message.Headers, message.Body = contract.Command{
+		Delivery: answer.Body.DeliveryID, Subscription: sub.ID, Resource: sub.Resource, Attempt: 1, Created: now, Event: e,
+	}.Encode()
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	if err := t.publisher.Publish(ctx, t.names.ToCommands(message)); err != nil {
+		return nil, fmt.Errorf("%w: %w", errBroker, err)
+	}
+	return answer, nil
+}
+
+func testEvent(sub contract.Subscription, now time.Time) *event.Event {
+	e := event.New()
+	e.SetID(contract.NewID("evt"))
+	e.SetSource("/" + sub.Resource + "/subscribe/" + sub.ID)
+	e.SetType(testEventType)
+	e.SetTime(now)
+	e.SetDataContentType(event.ApplicationJSON)
+	e.DataEncoded = []byte(`{"message":"This is a test event."}`)
+	return &e
+}
