@@ -1,10 +1,13 @@
 package contract
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -54,6 +57,9 @@ func ParseStructured(body []byte) (parsed *event.Event, err error) {
 	if !json.Valid(body) {
 		return nil, fmt.Errorf("%w: the body is not valid JSON", ErrEvent)
 	}
+	if nameless(body) {
+		return nil, fmt.Errorf("%w: an attribute has an empty name", ErrEvent)
+	}
 	// The SDK slices a data_base64 that is no string without looking; its panic is a bad event, not a crash of ours.
 	defer func() {
 		if r := recover(); r != nil {
@@ -62,9 +68,37 @@ func ParseStructured(body []byte) (parsed *event.Event, err error) {
 	}()
 	var e event.Event
 	if err := json.Unmarshal(body, &e); err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrEvent, oneLine(err))
+		return nil, fmt.Errorf("%w: %s", ErrEvent, unreadable(body, err))
 	}
 	return checked(&e)
+}
+
+// nameless finds an empty attribute name, at which the SDK stops reading and leaves out what follows.
+func nameless(body []byte) bool {
+	if !bytes.Contains(body, []byte(`""`)) {
+		return false
+	}
+	var attributes map[string]json.RawMessage
+	if json.Unmarshal(body, &attributes) != nil {
+		return false // no object: the SDK says so
+	}
+	_, found := attributes[""]
+	return found
+}
+
+// unreadable names the attribute that has no type of CloudEvents, which the SDK's error does not.
+func unreadable(body []byte, err error) string {
+	var attributes map[string]json.RawMessage
+	if json.Unmarshal(body, &attributes) != nil {
+		return "the body must be one JSON object"
+	}
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		value := attributes[name]
+		if name != "data" && (value[0] == '{' || value[0] == '[') {
+			return fmt.Sprintf("attribute %s must be a string, an integer or a boolean", Printable(name))
+		}
+	}
+	return oneLine(err)
 }
 
 // binaryEvent reads the attributes from the headers and takes the body as data, without a look at the data.
@@ -77,6 +111,9 @@ func binaryEvent(contentType string, headers map[string]any, body []byte) (*even
 			continue
 		}
 		found = true
+		if spelledTwice(headers, name, attribute, value) {
+			return nil, fmt.Errorf("%w: attribute %s is there as %s and as %s with another value", ErrEvent, Printable(attribute), attributePrefix, attributePrefixColon)
+		}
 		if err := setAttribute(&e, attribute, value); err != nil {
 			return nil, err
 		}
@@ -124,6 +161,15 @@ func attributeName(header string) (string, bool) {
 	return "", false
 }
 
+// spelledTwice: headers have no order, so of two values none is the right one.
+func spelledTwice(headers map[string]any, name, attribute string, value any) bool {
+	if !strings.HasPrefix(name, attributePrefixColon) {
+		return false // found from the other side
+	}
+	other, twice := headers[attributePrefix+attribute]
+	return twice && fmt.Sprint(other) != fmt.Sprint(value)
+}
+
 func headerOf(headers map[string]any, attribute string) (any, bool) {
 	for _, prefix := range []string{attributePrefix, attributePrefixColon} {
 		if v, ok := headers[prefix+attribute]; ok {
@@ -143,14 +189,10 @@ func setAttribute(e *event.Event, name string, value any) error {
 		if text != event.CloudEventsVersionV1 {
 			return fmt.Errorf("%w: specversion %q: use 1.0", ErrEvent, Printable(text))
 		}
-	case "id":
-		e.SetID(text)
 	case "source":
 		e.SetSource(text)
-	case "type":
-		e.SetType(text)
-	case "subject":
-		e.SetSubject(text)
+	case "id", "type", "subject":
+		setText(e, name, text)
 	case "dataschema":
 		e.SetDataSchema(text)
 	case "datacontenttype":
@@ -170,6 +212,20 @@ func setAttribute(e *event.Event, name string, value any) error {
 		return fmt.Errorf("%w: %s", ErrEvent, fieldErrors(e.FieldErrors))
 	}
 	return nil
+}
+
+// setText does without the SDK's setters, which trim white space: an event must not change on its way.
+func setText(e *event.Event, name, text string) {
+	attributes, ok := e.Context.(*event.EventContextV1)
+	switch {
+	case !ok: // event.New makes no other
+	case name == "id":
+		attributes.ID = text
+	case name == "type":
+		attributes.Type = text
+	case text != "":
+		attributes.Subject = &text
+	}
 }
 
 // plain turns AMQP's number types into those that CloudEvents has: a 32-bit integer, or its decimal text.

@@ -1,0 +1,162 @@
+package contract
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/require"
+)
+
+const key = "a-key-of-the-tests-0123456789-abcdefgh"
+
+var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func signerAt(t testing.TB, key string, at time.Time) *Signer {
+	t.Helper()
+	s, err := NewSigner([]byte(key), func() time.Time { return at })
+	require.NoError(t, err)
+	return s
+}
+
+func TestShortKeysAreRefused(t *testing.T) {
+	for _, n := range []int{0, 1, 31} {
+		_, err := NewSigner([]byte(strings.Repeat("k", n)), time.Now)
+		require.ErrorContains(t, err, "32")
+		require.NotContains(t, err.Error(), "kkk")
+	}
+	_, err := NewSigner([]byte(strings.Repeat("k", 32)), time.Now)
+	require.NoError(t, err)
+}
+
+func TestStatements(t *testing.T) {
+	s := signerAt(t, key, now)
+	caller := Caller{Consumer: "con_1", Resource: "orders", Action: ActionSubscribe}
+	token, err := s.SignCaller(caller)
+	require.NoError(t, err)
+	got, err := s.VerifyCaller(token)
+	require.NoError(t, err)
+	require.Equal(t, caller, got)
+
+	callback := Callback{Target: "https://consumer.example/h?a=b", Subscription: "sub_1", Delivery: "dlv_1", Timeout: 1500 * time.Millisecond}
+	token, err = s.SignCallback(callback)
+	require.NoError(t, err)
+	gotCallback, err := s.VerifyCallback(token)
+	require.NoError(t, err)
+	require.Equal(t, callback, gotCallback)
+}
+
+func TestAStatementHoldsForAMinute(t *testing.T) {
+	token, err := signerAt(t, key, now).SignCaller(Caller{"con_1", "orders", ActionPublish})
+	require.NoError(t, err)
+	for offset, ok := range map[time.Duration]bool{
+		-6 * time.Second: false, -4 * time.Second: true, 0: true, 59 * time.Second: true, 64 * time.Second: true, 66 * time.Second: false, time.Hour: false,
+	} {
+		_, err := signerAt(t, key, now.Add(offset)).VerifyCaller(token)
+		require.Equal(t, ok, err == nil, "%v: %v", offset, err)
+	}
+}
+
+func TestRefusedStatements(t *testing.T) {
+	s := signerAt(t, key, now)
+	claims := func(change func(jwt.MapClaims)) jwt.MapClaims {
+		c := jwt.MapClaims{"iss": issuerGateway, "aud": audienceSubscription, "sub": "con_1", "resource": "orders", "action": "subscribe",
+			"iat": now.Unix(), "exp": now.Add(time.Minute).Unix()}
+		change(c)
+		return c
+	}
+	with := func(field string, value any) jwt.MapClaims {
+		return claims(func(c jwt.MapClaims) {
+			if value == nil {
+				delete(c, field)
+			} else {
+				c[field] = value
+			}
+		})
+	}
+	sign := func(method jwt.SigningMethod, key any, c jwt.MapClaims) string {
+		token, err := jwt.NewWithClaims(method, c).SignedString(key)
+		require.NoError(t, err)
+		return token
+	}
+	hs256 := func(c jwt.MapClaims) string { return sign(jwt.SigningMethodHS256, []byte(key), c) }
+	good := hs256(claims(func(jwt.MapClaims) {}))
+	_, err := s.VerifyCaller(good)
+	require.NoError(t, err)
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	callback, err := s.SignCallback(Callback{Target: "https://x.example/", Subscription: "sub_1", Delivery: "dlv_1"})
+	require.NoError(t, err)
+	parts := strings.Split(good, ".")
+	swapped := base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"con_2","resource":"orders","action":"subscribe","aud":"subscription-service"}`))
+
+	for name, token := range map[string]string{
+		"empty":                "",
+		"dots":                 "..",
+		"no base64":            "*.*.*",
+		"tampered signature":   parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2])),
+		"no signature":         parts[0] + "." + parts[1] + ".",
+		"other claims":         parts[0] + "." + swapped + "." + parts[2],
+		"more parts":           good + ".x",
+		"white space":          good + " ",
+		"another key":          sign(jwt.SigningMethodHS256, []byte(key+"x"), claims(func(jwt.MapClaims) {})),
+		"alg none":             sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, claims(func(jwt.MapClaims) {})),
+		"HS512":                sign(jwt.SigningMethodHS512, []byte(key), claims(func(jwt.MapClaims) {})),
+		"RS256":                sign(jwt.SigningMethodRS256, rsaKey, claims(func(jwt.MapClaims) {})),
+		"no expiry":            hs256(with("exp", nil)),
+		"expired":              hs256(with("exp", now.Add(-10*time.Second).Unix())),
+		"issued in the future": hs256(with("iat", now.Add(time.Minute).Unix())),
+		"not yet":              hs256(with("nbf", now.Add(time.Minute).Unix())),
+		"another audience":     hs256(with("aud", audienceCallback)),
+		"no audience":          hs256(with("aud", nil)),
+		"another issuer":       hs256(with("iss", issuerCallback)),
+		"no issuer":            hs256(with("iss", nil)),
+		"no consumer":          hs256(with("sub", nil)),
+		"no resource":          hs256(with("resource", nil)),
+		"no action":            hs256(with("action", "")),
+		"resource a list":      hs256(with("resource", []string{"orders"})),
+		"a callback's":         callback,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := s.VerifyCaller(token)
+			require.ErrorIs(t, err, ErrStatement)
+			if len(token) > 10 {
+				require.NotContains(t, err.Error(), token)
+			}
+			_, err = s.VerifyCallback(good)
+			require.ErrorIs(t, err, ErrStatement, "nor is a caller's statement one for a callback")
+		})
+	}
+	for name, c := range map[string]Callback{
+		"no target": {Subscription: "s", Delivery: "d"}, "no subscription": {Target: "t", Delivery: "d"}, "no delivery": {Target: "t", Subscription: "s"},
+		"negative timeout": {Target: "t", Subscription: "s", Delivery: "d", Timeout: -time.Second},
+	} {
+		token, err := s.SignCallback(c)
+		require.NoError(t, err)
+		_, err = s.VerifyCallback(token)
+		require.ErrorIs(t, err, ErrStatement, name)
+	}
+}
+
+func FuzzVerifyCaller(f *testing.F) {
+	s := signerAt(f, key, now)
+	good, err := s.SignCaller(Caller{"con_1", "orders", ActionSubscribe})
+	require.NoError(f, err)
+	f.Add(good)
+	f.Add("eyJhbGciOiJub25lIn0.e30.")
+	f.Add("..")
+	f.Fuzz(func(t *testing.T, token string) {
+		caller, err := s.VerifyCaller(token)
+		switch {
+		case err != nil && !errors.Is(err, ErrStatement):
+			t.Fatalf("%v is not ErrStatement", err)
+		case err == nil && caller != Caller{"con_1", "orders", ActionSubscribe}:
+			t.Fatalf("a statement that nobody signed: %q", token)
+		}
+	})
+}
