@@ -364,11 +364,12 @@ func TestWithoutRedisNobodyIsCalledAndNothingIsLost(t *testing.T) {
 	require.Len(t, b.calls, 2)
 }
 
-func TestARecordThatCanNotBeWrittenIsWrittenLaterWithoutASecondCall(t *testing.T) {
-	var redis *flaky
+// startThatLosesRedisInACall returns with one call made, and Redis away since.
+func startThatLosesRedisInACall(t *testing.T) (*bench, *flaky) {
+	t.Helper()
 	b := start(t, status(200))
 	b.halt(t)
-	redis = &flaky{Store: b.store}
+	redis := &flaky{Store: b.store}
 	b.Store = redis
 	b.Gateway = &scripted{calls: b.calls, answer: func(context.Context, int) (gateway.Answer, error) {
 		redis.away.Store(true)
@@ -377,6 +378,11 @@ func TestARecordThatCanNotBeWrittenIsWrittenLaterWithoutASecondCall(t *testing.T
 	b.run(t)
 	b.send(t, b.message("a", 1))
 	b.call(t)
+	return b, redis
+}
+
+func TestARecordThatCanNotBeWrittenIsWrittenLaterWithoutASecondCall(t *testing.T) {
+	b, redis := startThatLosesRedisInACall(t)
 	redis.awaitRefusals(t, 2)
 	redis.away.Store(false)
 	b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
@@ -384,18 +390,7 @@ func TestARecordThatCanNotBeWrittenIsWrittenLaterWithoutASecondCall(t *testing.T
 }
 
 func TestTheEndDoesNotWaitForRedis(t *testing.T) {
-	var redis *flaky
-	b := start(t, status(200))
-	b.halt(t)
-	redis = &flaky{Store: b.store}
-	b.Store = redis
-	b.Gateway = &scripted{calls: b.calls, answer: func(context.Context, int) (gateway.Answer, error) {
-		redis.away.Store(true)
-		return gateway.Answer{Outcome: contract.OutcomeResponse, Status: 200}, nil
-	}}
-	b.run(t)
-	b.send(t, b.message("a", 1))
-	b.call(t)
+	b, redis := startThatLosesRedisInACall(t)
 	redis.awaitRefusals(t, 1)
 	b.halt(t)
 }
