@@ -66,7 +66,6 @@ func TestCommandRoundTrip(t *testing.T) {
 	c := command(t)
 	roundTrip(t, c)
 	base64 := c
-	base64.Event = &(*c.Event)
 	e := c.Event.Clone()
 	e.DataBase64 = true
 	base64.Event = &e

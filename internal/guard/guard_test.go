@@ -201,12 +201,12 @@ func TestControl(t *testing.T) {
 
 // The dialler itself asks: a listener on loopback is there, and can't be reached.
 func TestADialIsRefused(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
-	_, err = (&net.Dialer{Control: policy(t, false).Control}).Dial("tcp", l.Addr().String()) //nolint:noctx // a test's own
+	_, err = (&net.Dialer{Control: policy(t, false).Control}).Dial("tcp", l.Addr().String())
 	require.ErrorIs(t, err, ErrRefused)
-	c, err := (&net.Dialer{Control: policy(t, false, "127.0.0.0/8").Control}).Dial("tcp", l.Addr().String()) //nolint:noctx // a test's own
+	c, err := (&net.Dialer{Control: policy(t, false, "127.0.0.0/8").Control}).Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
 }

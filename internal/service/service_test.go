@@ -187,13 +187,13 @@ func TestMainRunsUntilSIGTERM(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(output.String(), `"started"`) }, 10*time.Second, 10*time.Millisecond)
 	line := output.String()[strings.Index(output.String(), `"address":"`)+len(`"address":"`):]
 	address, _, _ := strings.Cut(line, `"`)
-	check := exec.Command(os.Args[0], "healthcheck") //nolint:gosec,noctx // this very binary
+	check := exec.Command(os.Args[0], "healthcheck")
 	check.Env = append(os.Environ(), helper+"=1", "HELPER_SECRET=x", "HELPER_LISTEN="+address)
 	require.NoError(t, check.Run())
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait())
 	require.Contains(t, output.String(), `"stopping"`)
-	check = exec.Command(os.Args[0], "healthcheck") //nolint:gosec,noctx // this very binary
+	check = exec.Command(os.Args[0], "healthcheck")
 	check.Env = append(os.Environ(), helper+"=1", "HELPER_SECRET=x", "HELPER_LISTEN="+address)
 	require.Error(t, check.Run())
 }
@@ -215,7 +215,7 @@ func TestMainSaysWhyItFails(t *testing.T) {
 
 func start(t *testing.T, env ...string) (*exec.Cmd, *output) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec,noctx // this very binary
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(append(os.Environ(), helper+"=1"), env...)
 	out := &output{}
 	cmd.Stderr = out

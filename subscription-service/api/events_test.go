@@ -135,6 +135,18 @@ func TestEventsLimit(t *testing.T) {
 	require.Empty(t, w.publisher.take())
 }
 
+func TestAPanicIsABare500(t *testing.T) {
+	w := newWorld(t)
+	shop := w.consumer("shop", "orders")
+	w.publisher.panics.Store(true)
+	a := w.as(shop, "POST", "/orders/events", oneEvent, "Content-Type", structured, "X-Request-Id", "the-request")
+	require.Empty(t, a.problem(t, http.StatusInternalServerError))
+	require.Contains(t, string(a.body), "the-request")
+	require.NotContains(t, string(a.body), "s3cr3t")
+	w.publisher.panics.Store(false)
+	require.Equal(t, http.StatusAccepted, w.as(shop, "POST", "/orders/events", oneEvent, "Content-Type", structured).status)
+}
+
 func TestEventsWithoutBroker(t *testing.T) {
 	w := newWorld(t)
 	shop := w.consumer("shop", "orders")

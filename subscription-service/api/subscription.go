@@ -89,7 +89,7 @@ func urlFaults(policy *guard.Policy, at, callbackURL string) []error {
 
 // split undoes errors.Join.
 func split(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the outermost error itself is meant
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	if err == nil {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,12 +232,16 @@ func (w *world) stored(consumer, resource string) int {
 
 // fakePublisher stands for the broker.
 type fakePublisher struct {
+	panics    atomic.Bool
 	mu        sync.Mutex
 	err       error
 	published []rabbit.Message
 }
 
 func (p *fakePublisher) Publish(_ context.Context, messages ...rabbit.Message) error {
+	if p.panics.Load() {
+		panic("s3cr3t")
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err == nil {

@@ -25,12 +25,11 @@ func TestListenerOverRedisAndRabbitMQ(t *testing.T) {
 
 // real is a listener over a real Redis and a real RabbitMQ, in a namespace of its own.
 type real struct {
-	t         *testing.T
-	store     *store.Store
-	conn      *rabbit.Conn
-	taken     chan rabbit.Message
-	buried    chan rabbit.Message
-	published int
+	t      *testing.T
+	store  *store.Store
+	conn   *rabbit.Conn
+	taken  chan rabbit.Message
+	buried chan rabbit.Message
 }
 
 func newReal(t *testing.T) *real {

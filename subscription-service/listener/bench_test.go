@@ -1,0 +1,47 @@
+package listener
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+type nowhere struct{}
+
+func (nowhere) Publish(context.Context, ...rabbit.Message) error { return nil }
+
+type known []store.Candidate
+
+func (k known) Candidates(context.Context, []string) (map[string][]store.Candidate, error) {
+	return map[string][]store.Candidate{"orders": k}, nil
+}
+
+// BenchmarkBatch is the listener's own work on a full batch: read, match, encode. Redis and the broker cost nothing here.
+func BenchmarkBatch(b *testing.B) {
+	for _, wanting := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("subscriptions=%d", wanting), func(b *testing.B) {
+			var candidates known
+			for i := range 10 * wanting { // one in ten wants the type
+				candidates = append(candidates, store.Candidate{Subscription: fmt.Sprint("sub_", i), Types: []string{fmt.Sprintf("order.t%d", i%10)}})
+			}
+			l := &Listener{Store: candidates, Publisher: nowhere{}, Names: rabbit.NamesFor(""), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now}
+			var batch []rabbit.Message
+			for i := range maxBatch {
+				batch = append(batch, binary("orders.order.t3", fmt.Sprint("e", i), "order.t3", []byte(`{"total": 1.50, "lines": [1, 2, 3]}`)))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				l.process(never(), never(), batch)
+			}
+			b.ReportMetric(float64(b.N*maxBatch)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(b.N*maxBatch*wanting)/b.Elapsed().Seconds(), "commands/s")
+		})
+	}
+}
