@@ -270,7 +270,11 @@ func jsonData(e *event.Event) bool {
 func fieldErrors(errs map[string]error) string {
 	lines := make([]string, 0, len(errs))
 	for field, err := range errs {
-		lines = append(lines, field+": "+oneLine(err))
+		text := oneLine(err)
+		if text == "REQUIRED" { // all that the SDK says of a source
+			text = "MUST be a non-empty URI-reference"
+		}
+		lines = append(lines, field+": "+text)
 	}
 	sort.Strings(lines)
 	return strings.Join(lines, "; ")
