@@ -355,3 +355,41 @@ func TestDuringARotationBothSecretsVerify(t *testing.T) {
 	require.NoError(t, got[0].Verify(old))
 	require.NoError(t, got[0].Verify(rotated.Field("secret")))
 }
+
+func TestWhatWentWrongIsToldApart(t *testing.T) {
+	s := setScene(t)
+	plain := receiver(t, nil)
+	hangsUp := receiver(t, func(int, world.Callback) int { panic(http.ErrAbortHandler) })
+	redirects := receiver(t, func(int, world.Callback) int { return http.StatusFound })
+	redirects.Answers.Set("Location", plain.URL)
+	closed := receiver(t, nil)
+	require.NoError(t, closed.Close())
+	for _, c := range []struct {
+		name, url, outcome string
+		status             int
+	}{
+		{"nobody listens", closed.URL, "connect", 0},
+		{"the host does not resolve", "http://no-such-host.invalid/hooks", "dns", 0},
+		{"no TLS there", "https" + strings.TrimPrefix(plain.URL, "http"), "tls", 0},
+		{"the connection breaks", hangsUp.URL, "reset", 0},
+		{"a redirect is not followed", redirects.URL, "response", 302},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			id, _ := s.subscribe(t, c.url, nil)
+			sent, err := s.consumer.Want(ctx(t), http.StatusAccepted, "POST", s.path()+"/"+id+"/test", nil)
+			require.NoError(t, err)
+			var d delivery
+			eventually(t, "an attempt is recorded", func() bool {
+				answer, err := s.consumer.Do(ctx(t), "GET", s.path()+"/"+id+"/deliveries/"+sent.Field("delivery_id"), nil)
+				require.NoError(t, err)
+				return answer.Status == 200 && answer.Decode(&d) == nil && len(d.Attempts) > 0
+			})
+			require.Equal(t, c.outcome, d.Attempts[0].Outcome)
+			require.Equal(t, c.status, d.Attempts[0].Status)
+			require.NotEmpty(t, d.Reason)
+			_, err = s.consumer.Want(ctx(t), http.StatusNoContent, "DELETE", s.path()+"/"+id, nil)
+			require.NoError(t, err)
+		})
+	}
+	require.Empty(t, plain.Callbacks())
+}

@@ -38,7 +38,7 @@ func (o ConsumeOptions) withDefaults() ConsumeOptions {
 // ErrDrain is wrapped by the error of a Consume that ended with deliveries unsettled.
 var ErrDrain = errors.New("deliveries were not settled in time")
 
-// Delivery is a message that waits for its outcome: exactly one Ack or Requeue, from any goroutine,
+// Delivery is a message that waits for its outcome: exactly one of Ack, Requeue and Reject, from any goroutine,
 // also after the handler has returned. Until then it counts against the prefetch.
 type Delivery struct {
 	Message
@@ -56,9 +56,15 @@ type Delivery struct {
 func (d *Delivery) Ack() { AckAll([]*Delivery{d}) }
 
 // Requeue gives the message back to its queue.
-func (d *Delivery) Requeue() {
+func (d *Delivery) Requeue() { d.refuse(true) }
+
+// Reject lets the broker itself move the message to the dead queue, as it is: for one that can't be published there with a
+// reason. It has the broker's x-death header then, and no HeaderReason.
+func (d *Delivery) Reject() { d.refuse(false) }
+
+func (d *Delivery) refuse(requeue bool) {
 	if d.settled.CompareAndSwap(false, true) {
-		d.session.requeue(d.tag)
+		d.session.refuse(d.tag, requeue)
 		d.consumer.settle(1)
 	}
 }
@@ -205,7 +211,7 @@ func (k *consumer) pump(s *session, deliveries <-chan amqp.Delivery) {
 		select {
 		case <-s.over: // the broker delivers it again
 		case <-k.stop:
-			s.requeue(m.tag)
+			s.refuse(m.tag, true)
 		case k.ready <- m:
 		}
 	}
@@ -282,7 +288,7 @@ func (k *consumer) giveBack() {
 	for {
 		select {
 		case d := <-k.ready:
-			d.session.requeue(d.tag)
+			d.session.refuse(d.tag, true)
 		default:
 			return
 		}

@@ -230,25 +230,17 @@ func TestDeadQueueHasTheReason(t *testing.T) {
 	}
 }
 
-// What the broker gives up itself lands there too.
 func TestRejectedIsDeadLettered(t *testing.T) {
 	url := brokerURL(t)
 	noLeaks(t)
 	c := open(t, url)
-	publish(t, c, c.Names().ToEvents("orders.x", Message{ID: "rejected"}))
-	raw(t, url, func(ch *amqp.Channel) {
-		eventually(t, "it is there", func() bool {
-			d, ok, err := ch.Get(c.Names().Events, false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return ok && d.Nack(false, false) == nil
-		})
-	})
+	publish(t, c, c.Names().ToEvents("orders.x", Message{ID: "rejected", Body: []byte("kept")}))
+	events, _ := collect(t, c, c.Names().Events, ConsumeOptions{})
+	receive(t, events).Reject()
 	got, _ := collect(t, c, c.Names().Dead, ConsumeOptions{})
 	d := receive(t, got)
 	d.Ack()
-	if d.ID != "rejected" || d.Headers["x-death"] == nil {
+	if d.ID != "rejected" || string(d.Body) != "kept" || d.Headers["x-death"] == nil {
 		t.Errorf("got %+v", d.Message)
 	}
 }

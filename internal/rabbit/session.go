@@ -43,14 +43,15 @@ func (s *session) end() {
 	}
 }
 
-func (s *session) requeue(tag uint64) {
+// refuse gives a delivery back: to its queue, or else to the queue's dead letters.
+func (s *session) refuse(tag uint64, requeue bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
 		return
 	}
 	s.mark(tag)
-	_ = s.ch.Nack(tag, false, true) // an error means that the connection is gone, and with it the delivery
+	_ = s.ch.Nack(tag, false, requeue) // an error means that the connection is gone, and with it the delivery
 }
 
 // ack acknowledges in one frame all tags up to which nothing is left unsettled, the rest one by one.

@@ -84,36 +84,50 @@ func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
 	return messages
 }
 
+// fate is what becomes of a message of the queue.
+type fate int
+
+const (
+	giveBack fate = iota // not all that follows from it is confirmed
+	done
+	bury // not even its dead letter can be published: the broker moves it, without the reason, which the log has
+)
+
 // settle acknowledges what is done, in as few frames as possible, and gives the rest back.
-func (l *Listener) settle(batch []*rabbit.Delivery, done []bool) {
+func (l *Listener) settle(batch []*rabbit.Delivery, fates []fate) {
 	acks := make([]*rabbit.Delivery, 0, len(batch))
 	for i, d := range batch {
-		if done[i] {
+		switch fates[i] {
+		case done:
 			acks = append(acks, d)
-		} else {
+		case bury:
+			d.Reject()
+		case giveBack:
 			d.Requeue()
 		}
 	}
 	rabbit.AckAll(acks)
 }
 
-// process takes a batch through the stages and tells which messages are done with. stop ends when no more tries are wanted;
+// process takes a batch through the stages and tells what becomes of each message. stop ends when no more tries are wanted;
 // work ends when what is under way must end too.
-func (l *Listener) process(stop, work context.Context, messages []rabbit.Message) []bool {
+func (l *Listener) process(stop, work context.Context, messages []rabbit.Message) []fate {
 	l.Metrics.batch.Observe(float64(len(messages)))
 	jobs := read(messages)
-	done := make([]bool, len(jobs))
+	fates := make([]fate, len(jobs))
 	if err := l.match(stop, work, jobs); err != nil {
-		return done
+		return fates
 	}
 	if err := l.publish(stop, work, jobs); err != nil {
-		return done
+		return fates
 	}
 	for i, job := range jobs {
-		done[i] = !job.stuck
+		if fates[i] = done; job.stuck {
+			fates[i] = bury
+		}
 		l.count(job)
 	}
-	return done
+	return fates
 }
 
 func (l *Listener) count(job *job) {

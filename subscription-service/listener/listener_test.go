@@ -110,8 +110,8 @@ func (f *fake) subscribe(id, resource string, types ...string) {
 
 func (f *fake) send(messages ...rabbit.Message) {
 	f.t.Helper()
-	for i, done := range f.listener.process(never(), never(), messages) {
-		require.True(f.t, done, "message %d", i)
+	for i, got := range f.listener.process(never(), never(), messages) {
+		require.Equal(f.t, done, got, "message %d", i)
 	}
 }
 
@@ -191,8 +191,8 @@ func TestNothingIsDoneWhenToldToStop(t *testing.T) {
 					cancel()
 				}
 			}
-			done := f.listener.process(stop, never(), []rabbit.Message{someEvent(1), {RoutingKey: ""}})
-			require.Equal(t, []bool{false, false}, done, "neither acknowledged nor dead")
+			got := f.listener.process(stop, never(), []rabbit.Message{someEvent(1), {RoutingKey: ""}})
+			require.Equal(t, []fate{giveBack, giveBack}, got, "neither acknowledged nor dead")
 			f.commands(0)
 			f.dead(0)
 		})
@@ -204,7 +204,7 @@ func TestABatchUnderWayIsFinishedWhenToldToStop(t *testing.T) {
 	f.subscribe("sub_1", "orders")
 	stop, cancel := context.WithCancel(context.Background())
 	cancel()
-	require.Equal(t, []bool{true}, f.listener.process(stop, never(), []rabbit.Message{someEvent(1)}))
+	require.Equal(t, []fate{done}, f.listener.process(stop, never(), []rabbit.Message{someEvent(1)}))
 	f.commands(1)
 }
 
@@ -214,7 +214,7 @@ func TestWhatCanNotBeSentAtAll(t *testing.T) {
 	f.limit = func(m rabbit.Message) bool { return string(m.Body) == `"x"` }
 	bad := someEvent(2)
 	bad.Body = []byte(`"x"`)
-	require.Equal(t, []bool{true, false, true}, f.listener.process(never(), never(), []rabbit.Message{someEvent(1), bad, someEvent(3)}))
+	require.Equal(t, []fate{done, bury, done}, f.listener.process(never(), never(), []rabbit.Message{someEvent(1), bad, someEvent(3)}))
 	f.commands(2)
 	require.InDelta(t, 1, testutil.ToFloat64(f.listener.Metrics.events.WithLabelValues("stuck")), 0)
 }

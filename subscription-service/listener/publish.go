@@ -134,7 +134,7 @@ func (l *Listener) sent(chunk []outgoing) {
 }
 
 // tooLarge makes a dead letter of a command that can't be sent. A dead letter that can't be sent either goes without its
-// headers, and if that does not help it stays in its queue.
+// headers, and if that does not help the broker moves the event itself.
 func (l *Listener) tooLarge(stop, work context.Context, out outgoing, cause error) error {
 	j := out.job
 	if j.reason == "" {
@@ -145,7 +145,7 @@ func (l *Listener) tooLarge(stop, work context.Context, out outgoing, cause erro
 	bare.Headers = nil
 	err := l.confirm(stop, work, []outgoing{{j, l.deadLetter(&job{message: bare, reason: j.reason + " (its headers are too long to keep)"})}})
 	if errors.Is(err, rabbit.ErrTooLarge) {
-		l.Log.Error("an event can't even be a dead letter: it stays in its queue", zap.Error(err))
+		l.Log.Error("an event can't be published as a dead letter: the broker moves it there, without this reason", zap.Error(err))
 		j.stuck = true
 		return nil
 	}
