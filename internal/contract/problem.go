@@ -7,16 +7,9 @@ const MediaProblem = "application/problem+json"
 
 // Problem is an error answer in the form of RFC 9457.
 type Problem struct {
-	Title  string       `json:"title"`
-	Status int          `json:"status"`
-	Detail string       `json:"detail"`
-	Errors []FieldError `json:"errors,omitempty"`
-}
-
-// FieldError names one field at fault and the fix. The shape is that of the subscription service's own validation.
-type FieldError struct {
-	Message  string `json:"message"`
-	Location string `json:"location"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
 }
 
 // NewProblem builds a problem whose title is the status's text.
