@@ -1,6 +1,6 @@
 // Package delivery turns callback commands into calls. The way of a command is one line of stages:
 //
-//	decode → due? → standing → build and sign → post through the gateway → decide → record, publish, acknowledge
+//	due? → decode → standing → build and sign → post through the gateway → decide → record, publish, acknowledge
 //
 // A command is acknowledged only after what follows from it is recorded and confirmed.
 package delivery
@@ -18,6 +18,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
@@ -88,7 +89,7 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 
 // handle starts a batch. stop ends when no more is wanted; work ends when what is under way must end too.
 func (e *Engine) handle(stop, work context.Context, batch []*rabbit.Delivery) {
-	tasks := e.due(e.decode(batch))
+	tasks := e.decode(e.due(batch))
 	if len(tasks) == 0 {
 		return
 	}
@@ -120,16 +121,17 @@ func (e *Engine) decode(batch []*rabbit.Delivery) []task {
 }
 
 // due sends what came too early back to wait: a delay longer than one step of the broker's ladder takes several.
-func (e *Engine) due(tasks []task) []task {
+// It is asked before a command is decoded, so that a hop costs no look at the event.
+func (e *Engine) due(batch []*rabbit.Delivery) []*rabbit.Delivery {
 	now := e.Now()
-	ready := tasks[:0]
-	for _, t := range tasks {
-		at, delayed := t.msg.Due()
+	ready := batch[:0]
+	for _, msg := range batch {
+		at, delayed := msg.Due()
 		if delayed && at.Sub(now) > earliness {
-			e.settled <- settlement{task: t, publish: e.delay(t.msg.Message, at)}
+			e.settled <- settlement{task: task{msg: msg}, publish: e.delay(msg.Message, at)}
 			continue
 		}
-		ready = append(ready, t)
+		ready = append(ready, msg)
 	}
 	return ready
 }
@@ -264,9 +266,7 @@ func (e *Engine) record(t task, status contract.DeliveryStatus, reason string, a
 func nextAttempt(t task) rabbit.Message {
 	cmd := t.cmd
 	cmd.Attempt++
-	msg := rabbit.Message{ID: cmd.Delivery}
-	msg.ContentType, msg.Headers, msg.Body = cmd.Encode()
-	return msg
+	return rabbit.CommandMessage(cmd)
 }
 
 func (e *Engine) delay(msg rabbit.Message, due time.Time) []rabbit.Message {
@@ -279,7 +279,7 @@ func (e *Engine) dead(msg rabbit.Message, reason string) []rabbit.Message {
 
 // insist repeats what needs Redis until it works or stop ends.
 func (e *Engine) insist(stop context.Context, doing string, do func() error) error {
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	for n := 1; ; n++ {
 		err := do()
 		if err == nil {
 			return nil
@@ -288,12 +288,7 @@ func (e *Engine) insist(stop context.Context, doing string, do func() error) err
 			return fmt.Errorf("%s: %w", doing, err)
 		}
 		e.Log.Warn("waiting for Redis", zap.String("for", doing), zap.Error(err))
-		timer := time.NewTimer(wait)
-		select {
-		case <-stop.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		service.Backoff(stop, n)
 	}
 }
 

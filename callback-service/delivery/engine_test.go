@@ -112,9 +112,7 @@ func (b *bench) subscribe(t *testing.T) {
 func (b *bench) message(id string, attempt int) rabbit.Message {
 	cmd := command("application/json", `{"id":"`+id+`"}`)
 	cmd.Delivery, cmd.Subscription, cmd.Attempt = "dlv_"+id, b.sub.ID, attempt
-	m := rabbit.Message{ID: cmd.Delivery}
-	m.ContentType, m.Headers, m.Body = cmd.Encode()
-	return b.broker.Names().ToCommands(m)
+	return b.broker.Names().ToCommands(rabbit.CommandMessage(cmd))
 }
 
 func (b *bench) send(t *testing.T, messages ...rabbit.Message) {

@@ -35,6 +35,14 @@ type Command struct {
 	Event   *event.Event
 }
 
+// NewCommand asks for the first attempt of an event's delivery to a subscription.
+func NewCommand(e *event.Event, subscription, resource string, created time.Time) Command {
+	return Command{
+		Delivery: DeliveryID(e.Source(), e.ID(), subscription), Subscription: subscription, Resource: resource,
+		Attempt: 1, Created: created, Event: e,
+	}
+}
+
 // Encode returns the command as an AMQP message's content type, headers and body. The body shares the event's bytes.
 func (c Command) Encode() (contentType string, headers map[string]any, body []byte) {
 	headers = EventHeaders(c.Event)

@@ -17,16 +17,23 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 )
 
-// Prefixes of CloudEvents attributes among AMQP headers. The CloudEvents AMQP binding 1.0 (section 3.1) names both.
+// Prefixes of CloudEvents attributes among AMQP headers. The CloudEvents AMQP binding 1.0 (section 3.1) names both; the first
+// is the one that we write.
 const (
-	attributePrefix      = "cloudEvents_"
+	AttributePrefix      = "cloudEvents_"
 	attributePrefixColon = "cloudEvents:"
 )
+
+// MaxEvent is the longest body of an event, in bytes, whichever way it comes.
+const MaxEvent = 10 << 20
 
 const mediaStructured = event.ApplicationCloudEventsJSON
 
 // ErrEvent is what every refused event wraps; the text names the attribute and the fix.
 var ErrEvent = errors.New("not a CloudEvent")
+
+// ErrJSON is the ErrEvent of a structured event whose body is not JSON at all.
+var ErrJSON = fmt.Errorf("%w: the body is not valid JSON", ErrEvent)
 
 // ParseEvent reads a CloudEvent 1.0 from an AMQP message: structured by its content type, binary otherwise. The bytes of
 // the data are kept as they came.
@@ -55,7 +62,7 @@ func ParseEvent(contentType string, headers map[string]any, body []byte) (*event
 // ParseStructured reads one event in the JSON format of CloudEvents 1.0.
 func ParseStructured(body []byte) (parsed *event.Event, err error) {
 	if !json.Valid(body) {
-		return nil, fmt.Errorf("%w: the body is not valid JSON", ErrEvent)
+		return nil, ErrJSON
 	}
 	if nameless(body) {
 		return nil, fmt.Errorf("%w: an attribute has an empty name", ErrEvent)
@@ -112,7 +119,7 @@ func binaryEvent(contentType string, headers map[string]any, body []byte) (*even
 		}
 		found = true
 		if spelledTwice(headers, name, attribute, value) {
-			return nil, fmt.Errorf("%w: attribute %s is there as %s and as %s with another value", ErrEvent, Printable(attribute), attributePrefix, attributePrefixColon)
+			return nil, fmt.Errorf("%w: attribute %s is there as %s and as %s with another value", ErrEvent, Printable(attribute), AttributePrefix, attributePrefixColon)
 		}
 		if err := setAttribute(&e, attribute, value); err != nil {
 			return nil, err
@@ -120,9 +127,9 @@ func binaryEvent(contentType string, headers map[string]any, body []byte) (*even
 	}
 	if !found {
 		return nil, fmt.Errorf("%w: send content-type %s, or the attributes as headers %sid, %ssource, %stype, %sspecversion",
-			ErrEvent, mediaStructured, attributePrefix, attributePrefix, attributePrefix, attributePrefix)
+			ErrEvent, mediaStructured, AttributePrefix, AttributePrefix, AttributePrefix, AttributePrefix)
 	}
-	if _, ok := headerOf(headers, "specversion"); !ok {
+	if !hasAttribute(headers, "specversion") {
 		return nil, fmt.Errorf("%w: specversion is missing: set it to 1.0", ErrEvent)
 	}
 	if contentType != "" {
@@ -153,7 +160,7 @@ func isJSON(media string) bool {
 }
 
 func attributeName(header string) (string, bool) {
-	for _, prefix := range []string{attributePrefix, attributePrefixColon} {
+	for _, prefix := range []string{AttributePrefix, attributePrefixColon} {
 		if name, ok := strings.CutPrefix(header, prefix); ok {
 			return name, true
 		}
@@ -166,17 +173,14 @@ func spelledTwice(headers map[string]any, name, attribute string, value any) boo
 	if !strings.HasPrefix(name, attributePrefixColon) {
 		return false // found from the other side
 	}
-	other, twice := headers[attributePrefix+attribute]
+	other, twice := headers[AttributePrefix+attribute]
 	return twice && fmt.Sprint(other) != fmt.Sprint(value)
 }
 
-func headerOf(headers map[string]any, attribute string) (any, bool) {
-	for _, prefix := range []string{attributePrefix, attributePrefixColon} {
-		if v, ok := headers[prefix+attribute]; ok {
-			return v, true
-		}
-	}
-	return nil, false
+func hasAttribute(headers map[string]any, attribute string) bool {
+	_, one := headers[AttributePrefix+attribute]
+	_, other := headers[attributePrefixColon+attribute]
+	return one || other
 }
 
 func setAttribute(e *event.Event, name string, value any) error {
@@ -296,10 +300,10 @@ func oneLine(err error) string {
 // EventHeaders returns the attributes of an event as AMQP headers of the binary mode.
 func EventHeaders(e *event.Event) map[string]any {
 	headers := map[string]any{
-		attributePrefix + "specversion": e.SpecVersion(),
-		attributePrefix + "id":          e.ID(),
-		attributePrefix + "source":      e.Source(),
-		attributePrefix + "type":        e.Type(),
+		AttributePrefix + "specversion": e.SpecVersion(),
+		AttributePrefix + "id":          e.ID(),
+		AttributePrefix + "source":      e.Source(),
+		AttributePrefix + "type":        e.Type(),
 	}
 	optional := map[string]string{"subject": e.Subject(), "dataschema": e.DataSchema()}
 	if at := e.Time(); !at.IsZero() {
@@ -307,11 +311,11 @@ func EventHeaders(e *event.Event) map[string]any {
 	}
 	for name, value := range optional {
 		if value != "" {
-			headers[attributePrefix+name] = value
+			headers[AttributePrefix+name] = value
 		}
 	}
 	for name, value := range e.Extensions() {
-		headers[attributePrefix+name] = extensionValue(value)
+		headers[AttributePrefix+name] = extensionValue(value)
 	}
 	return headers
 }

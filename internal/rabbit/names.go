@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 // DefaultNamespace is the prefix of every name where none is given.
@@ -53,6 +55,13 @@ func (n Names) Delay(step time.Duration) string {
 // ToEvents addresses a message to the events exchange; the key is the resource, then anything.
 func (n Names) ToEvents(key string, m Message) Message {
 	m.Exchange, m.RoutingKey = n.Events, key
+	return m
+}
+
+// CommandMessage is a callback command as it goes over the wire.
+func CommandMessage(c contract.Command) Message {
+	m := Message{ID: c.Delivery, Timestamp: c.Created}
+	m.ContentType, m.Headers, m.Body = c.Encode()
 	return m
 }
 

@@ -82,21 +82,15 @@ func (s *Store) Subscriptions(ctx context.Context, consumer, resource, cursor st
 	for i, entry := range entries {
 		ids[i] = entry.Member.(string)
 	}
-	found, err := s.subscriptions(ctx, ids)
-	subs := make([]contract.Subscription, 0, len(ids))
-	for _, id := range ids {
-		if sub := found[id]; sub != nil {
-			subs = append(subs, *sub)
-		}
-	}
+	subs, err := s.subscriptions(ctx, ids)
 	return subs, next, err
 }
 
-// subscriptions reads many in one command; what is gone is left out.
-func (s *Store) subscriptions(ctx context.Context, ids []string) (map[string]*contract.Subscription, error) {
-	found := make(map[string]*contract.Subscription, len(ids))
+// subscriptions reads many in one command, in the order asked; what is gone is left out.
+func (s *Store) subscriptions(ctx context.Context, ids []string) ([]contract.Subscription, error) {
+	subs := make([]contract.Subscription, 0, len(ids))
 	if len(ids) == 0 {
-		return found, nil
+		return subs, nil
 	}
 	names := make([]string, len(ids))
 	for i, id := range ids {
@@ -106,7 +100,7 @@ func (s *Store) subscriptions(ctx context.Context, ids []string) (map[string]*co
 	if err != nil {
 		return nil, fmt.Errorf("reading subscriptions: %w", err)
 	}
-	for i, v := range texts {
+	for _, v := range texts {
 		text, ok := v.(string)
 		if !ok {
 			continue
@@ -115,9 +109,9 @@ func (s *Store) subscriptions(ctx context.Context, ids []string) (map[string]*co
 		if err != nil {
 			return nil, err
 		}
-		found[ids[i]] = &sub
+		subs = append(subs, sub)
 	}
-	return found, nil
+	return subs, nil
 }
 
 // UpdateSubscription replaces a record that was read at before.Revision. ErrStale: read again. ErrConflict: another

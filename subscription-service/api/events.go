@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"mime"
@@ -26,8 +25,6 @@ type events struct {
 
 const (
 	pathEvents = "/{resource}/events"
-	// maxEvent is the longest body of an event, in bytes.
-	maxEvent = 10 << 20
 	// publishTimeout bounds the wait for the broker's confirm.
 	publishTimeout = 10 * time.Second
 	// maxKey is AMQP's limit of a routing key, in bytes.
@@ -37,7 +34,7 @@ const (
 func (e events) register(api huma.API) {
 	op := operation("publish-event", http.MethodPost, pathEvents, "Publish a CloudEvent; 202 once the broker has confirmed it",
 		http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
-	op.DefaultStatus, op.Tags, op.MaxBodyBytes, op.BodyReadTimeout = http.StatusAccepted, []string{tagProducer}, maxEvent+1, 30*time.Second
+	op.DefaultStatus, op.Tags, op.MaxBodyBytes, op.BodyReadTimeout = http.StatusAccepted, []string{tagProducer}, contract.MaxEvent+1, 30*time.Second
 	op.Description = "Structured mode, or binary mode with ce- headers and the data as body (CloudEvents HTTP binding 1.0)."
 	register(api, op, e.publish)
 	documentEvent(api.OpenAPI())
@@ -91,11 +88,8 @@ func (e events) publish(ctx context.Context, in *eventRequest) (*struct{}, error
 	return nil, nil
 }
 
-// attributeHeader is the prefix of attributes among HTTP headers; attributeAMQP is what contract reads.
-const (
-	attributeHeader = "ce-"
-	attributeAMQP   = "cloudEvents_"
-)
+// attributeHeader is the prefix of attributes among HTTP headers.
+const attributeHeader = "ce-"
 
 // parseEvent reads an event in either HTTP mode.
 func parseEvent(header http.Header, body []byte) (*event.Event, error) {
@@ -115,11 +109,11 @@ func parseEvent(header http.Header, body []byte) (*event.Event, error) {
 }
 
 func parseStructured(body []byte) (*event.Event, error) {
-	if !json.Valid(body) {
-		return nil, huma.Error400BadRequest("the body is not valid JSON", fault("body", "is not valid JSON"))
-	}
 	parsed, err := contract.ParseStructured(body)
-	if err != nil {
+	switch {
+	case errors.Is(err, contract.ErrJSON):
+		return nil, huma.Error400BadRequest("the body is not valid JSON", fault("body", "is not valid JSON"))
+	case err != nil:
 		return nil, badEvent("body", err)
 	}
 	return parsed, nil
@@ -137,7 +131,7 @@ func parseBinary(header http.Header, body []byte) (*event.Event, error) {
 		if err != nil {
 			return nil, unprocessable(fault("header."+attributeHeader+contract.Printable(attribute), err.Error()))
 		}
-		attributes[attributeAMQP+attribute] = value
+		attributes[contract.AttributePrefix+attribute] = value
 	}
 	if len(attributes) == 0 {
 		return nil, huma.Error415UnsupportedMediaType("send content-type " + event.ApplicationCloudEventsJSON +

@@ -48,16 +48,12 @@ func (t testEvents) send(ctx context.Context, in *Own) (*testAnswer, error) {
 		return nil, huma.Error409Conflict(fmt.Sprintf("the subscription is %s: set its status to active first", sub.Status))
 	}
 	now := t.now().UTC().Truncate(time.Millisecond)
-	e := testEvent(sub, now)
+	command := contract.NewCommand(testEvent(sub, now), sub.ID, sub.Resource, now)
 	answer := &testAnswer{}
-	answer.Body.DeliveryID = contract.DeliveryID(e.Source(), e.ID(), sub.ID)
-	message := rabbit.Message{ID: answer.Body.DeliveryID, Timestamp: now}
-	message.ContentType, message.Headers, message.Body = contract.Command{
-		Delivery: answer.Body.DeliveryID, Subscription: sub.ID, Resource: sub.Resource, Attempt: 1, Created: now, Event: e,
-	}.Encode()
+	answer.Body.DeliveryID = command.Delivery
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	if err := t.publisher.Publish(ctx, t.names.ToCommands(message)); err != nil {
+	if err := t.publisher.Publish(ctx, t.names.ToCommands(rabbit.CommandMessage(command))); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
 	return answer, nil

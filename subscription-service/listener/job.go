@@ -55,8 +55,8 @@ func refusal(m rabbit.Message, resource string) string {
 	if err := contract.ValidateResource(resource); err != nil {
 		return "routing key: " + err.Error()
 	}
-	if len(m.Body) > maxEvent {
-		return fmt.Sprintf("the body has %d bytes: an event may have at most %d; put large data elsewhere and send its address", len(m.Body), maxEvent)
+	if len(m.Body) > contract.MaxEvent {
+		return fmt.Sprintf("the body has %d bytes: an event may have at most %d; put large data elsewhere and send its address", len(m.Body), contract.MaxEvent)
 	}
 	switch encoding := strings.ToLower(m.ContentEncoding); encoding {
 	case "gzip", "x-gzip", "deflate", "br", "zstd", "compress":

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
@@ -48,8 +49,6 @@ type Listener struct {
 const (
 	// maxPublish is how many messages one confirmed publish holds, so that a large fan-out does not stand in memory at once.
 	maxPublish = 1000
-	// maxEvent is the longest body of an event, in bytes.
-	maxEvent = 10 << 20
 	// publishTimeout bounds the wait for the broker's confirms.
 	publishTimeout = 30 * time.Second
 )
@@ -189,10 +188,5 @@ func (l *Listener) wait(ctx context.Context, n int) {
 		l.Wait(ctx, n)
 		return
 	}
-	timer := time.NewTimer(min(5*time.Second, 100*time.Millisecond<<min(n-1, 10)))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
+	service.Backoff(ctx, n)
 }

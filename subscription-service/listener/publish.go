@@ -48,11 +48,7 @@ func (l *Listener) commands(jobs []*job) iter.Seq[outgoing] {
 }
 
 func (l *Listener) command(j *job, subscription string, created time.Time) rabbit.Message {
-	delivery := contract.DeliveryID(j.event.Source(), j.event.ID(), subscription)
-	contentType, headers, body := contract.Command{
-		Delivery: delivery, Subscription: subscription, Resource: j.resource, Attempt: 1, Created: created, Event: j.event,
-	}.Encode()
-	return l.Names.ToCommands(rabbit.Message{ID: delivery, ContentType: contentType, Headers: headers, Body: body, Timestamp: created})
+	return l.Names.ToCommands(rabbit.CommandMessage(contract.NewCommand(j.event, subscription, j.resource, created)))
 }
 
 func (l *Listener) dead(jobs []*job) iter.Seq[outgoing] {

@@ -90,7 +90,7 @@ func behaves(t *testing.T, start func(t *testing.T) harness) {
 }
 
 func poison(t *testing.T, h harness) {
-	big := bytes.Repeat([]byte("x"), maxEvent+1)
+	big := bytes.Repeat([]byte("x"), contract.MaxEvent+1)
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
 	_, _ = z.Write([]byte(`{}`))
