@@ -66,7 +66,41 @@ func broker(t testing.TB) *testkit.Broker {
 	if err := b.Start(); err != nil { // a failed test may have left it stopped
 		t.Fatal(err)
 	}
+	eventually(t, "the broker keeps a message", func() bool { return keeps(b.URL) == nil })
 	return b
+}
+
+// keeps asks whether the broker's quorum queues work. After a kill by the test before, its port may be open long before that:
+// a declaration is an INTERNAL_ERROR then, and a publish refused.
+func keeps(url string) error {
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("probe-%d-%d", os.Getpid(), namespaces.Add(1))
+	if _, err := ch.QueueDeclare(name, true, false, false, false, quorum()); err != nil {
+		return err
+	}
+	defer func() { _, _ = ch.QueueDelete(name, false, false, false) }()
+	if err := ch.Confirm(false); err != nil {
+		return err
+	}
+	confirm, err := ch.PublishWithDeferredConfirm("", name, true, false, amqp.Publishing{})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	kept, err := confirm.WaitContext(ctx)
+	if err == nil && !kept {
+		err = ErrNacked
+	}
+	return err
 }
 
 // brokerURL is the broker given by the environment, or else the private one.
