@@ -210,7 +210,7 @@ func (e *Engine) call(work context.Context, t task, sub *contract.Subscription, 
 		return gateway.Answer{}, err
 	}
 	return e.Gateway.Post(work, gateway.Call{
-		Target: sub.CallbackURL, Subscription: sub.ID, Delivery: t.cmd.Delivery, Timeout: e.Timeout, Header: header, Body: body,
+		Target: sub.CallbackURL, Subscription: sub.ID, Delivery: t.cmd.Delivery, Timeouts: contract.Timeouts{Total: contract.Duration(e.Timeout)}, Header: header, Body: body,
 	})
 }
 

@@ -24,7 +24,7 @@ type Call struct {
 	Target       string
 	Subscription string
 	Delivery     string
-	Timeout      time.Duration
+	Timeouts     contract.Timeouts
 	Header       http.Header
 	Body         []byte
 }
@@ -66,12 +66,12 @@ func New(base string, signer *contract.Signer, most int) (*Client, error) {
 // statement, a signature or the target.
 func (c *Client) Post(ctx context.Context, call Call) (Answer, error) {
 	statement, err := c.signer.SignCallback(contract.Callback{
-		Target: call.Target, Subscription: call.Subscription, Delivery: call.Delivery, Timeout: call.Timeout,
+		Target: call.Target, Subscription: call.Subscription, Delivery: call.Delivery, Timeouts: call.Timeouts,
 	})
 	if err != nil {
 		return Answer{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, call.Timeout+slack)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(call.Timeouts.Total)+slack)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(call.Body))
 	if err != nil {

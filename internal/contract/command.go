@@ -17,7 +17,13 @@ const (
 	commandAttempt      = "x-webhook-attempt"
 	commandCreated      = "x-webhook-created"
 	commandBase64       = "x-webhook-base64"
+	commandFirst        = "x-webhook-first"
+	commandReplay       = "x-webhook-replay"
+	commandOrdered      = "x-webhook-ordered"
 )
+
+// maxAttempt is the most attempts of a delivery, all its replays included.
+const maxAttempt = 10000
 
 // ErrCommand is what every refused command wraps.
 var ErrCommand = errors.New("not a callback command")
@@ -30,6 +36,12 @@ type Command struct {
 	Resource     string
 	// Attempt counts from 1: the attempt that this command asks for.
 	Attempt int
+	// First is the attempt at which the retry schedule begins: 1, or more in a replay.
+	First int
+	// Replay is the id of the replay that asked for this delivery again; empty for an event's own delivery.
+	Replay string
+	// Ordered says that the delivery has a place in the line of its subject; see LineID.
+	Ordered bool
 	// Created is when the delivery came to be; milliseconds count.
 	Created time.Time
 	Event   *event.Event
@@ -39,8 +51,16 @@ type Command struct {
 func NewCommand(e *event.Event, subscription, resource string, created time.Time) Command {
 	return Command{
 		Delivery: DeliveryID(e.Source(), e.ID(), subscription), Subscription: subscription, Resource: resource,
-		Attempt: 1, Created: created, Event: e,
+		Attempt: 1, First: 1, Created: created, Event: e,
 	}
+}
+
+// Line is the id of the line that the delivery stands in; empty for an unordered one.
+func (c Command) Line() string {
+	if !c.Ordered {
+		return ""
+	}
+	return LineID(c.Subscription, c.Event.Subject())
 }
 
 // Encode returns the command as an AMQP message's content type, headers and body. The body shares the event's bytes.
@@ -55,6 +75,15 @@ func (c Command) Encode() (contentType string, headers map[string]any, body []by
 	})
 	if c.Event.DataBase64 {
 		headers[commandBase64] = true
+	}
+	if c.First > 1 {
+		headers[commandFirst] = int64(c.First)
+	}
+	if c.Replay != "" {
+		headers[commandReplay] = c.Replay
+	}
+	if c.Ordered {
+		headers[commandOrdered] = true
 	}
 	return c.Event.DataContentType(), headers, c.Event.DataEncoded
 }
@@ -72,13 +101,15 @@ func DecodeCommand(contentType string, headers map[string]any, body []byte) (Com
 	c := Command{
 		Delivery: text(headers, commandDelivery), Subscription: text(headers, commandSubscription),
 		Resource: text(headers, commandResource), Attempt: int(number(headers, commandAttempt)),
+		First: max(1, int(number(headers, commandFirst))), Replay: text(headers, commandReplay),
 		Created: moment(headers, commandCreated), Event: e,
 	}
+	c.Ordered, _ = headers[commandOrdered].(bool)
 	if c.Delivery == "" || c.Subscription == "" || c.Resource == "" {
 		return Command{}, fmt.Errorf("%w: %s, %s and %s are all needed", ErrCommand, commandDelivery, commandSubscription, commandResource)
 	}
-	if c.Attempt < 1 || c.Attempt > 1000 {
-		return Command{}, fmt.Errorf("%w: %s must be 1 to 1000", ErrCommand, commandAttempt)
+	if c.Attempt < 1 || c.Attempt > maxAttempt || c.First > c.Attempt {
+		return Command{}, fmt.Errorf("%w: %s must be 1 to %d, and %s not more", ErrCommand, commandAttempt, maxAttempt, commandFirst)
 	}
 	return c, nil
 }

@@ -40,6 +40,8 @@ type Attempt struct {
 	Status int `json:"status,omitempty"`
 	// Outcome is what the egress said of the call.
 	Outcome Outcome `json:"outcome"`
+	// Detail says more where an outcome has several causes.
+	Detail Detail `json:"detail,omitempty"`
 	// Error says in a sentence what went wrong; empty on success.
 	Error string `json:"error,omitempty"`
 }

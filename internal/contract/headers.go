@@ -12,6 +12,8 @@ const (
 	// HeaderOutcome is set by the egress on every answer: one of the Outcome values. An answer without it did not come
 	// from the egress, so the gateway itself failed.
 	HeaderOutcome = "X-Webhook-Outcome"
+	// HeaderDetail is set by the egress where an outcome has several causes: one of the Detail values.
+	HeaderDetail = "X-Webhook-Detail"
 )
 
 // CallbackPath is the gateway's route for callbacks. No resource can be named like it.
@@ -35,6 +37,23 @@ const (
 	OutcomeReset          Outcome = "reset"           // the connection broke, or what came was not HTTP
 	OutcomeUnvouched      Outcome = "unvouched"       // the egress was called without a valid pass
 	OutcomeOverloaded     Outcome = "overloaded"      // the egress is at its connection limit
+)
+
+// Detail tells causes of one outcome apart: the fixed vocabulary of HeaderDetail.
+type Detail string
+
+// The details.
+const (
+	DetailConnectTimeout     Detail = "connect_timeout"      // connect: no connection within its timeout
+	DetailCertificateExpired Detail = "certificate_expired"  // tls: expired, or not valid yet
+	DetailCertificateHost    Detail = "certificate_host"     // tls: of another host
+	DetailCertificateIssuer  Detail = "certificate_issuer"   // tls: of an authority that is not trusted
+	DetailHeaderTimeout      Detail = "header_timeout"       // timeout: no header within its timeout
+	DetailHeadersTooLarge    Detail = "headers_too_large"    // reset: headers without end
+	DetailAnswerCut          Detail = "answer_cut"           // response: a body larger than what is kept
+	DetailAnswerIncomplete   Detail = "answer_incomplete"    // response: a body that broke or did not end in time
+	DetailRetryAfterBounded  Detail = "retry_after_bounded"  // response: Retry-After asked for more than is granted
+	DetailRetryAfterUnusable Detail = "retry_after_unusable" // response: Retry-After is unreadable or lies in the past
 )
 
 // internalPrefixes are the header names that speak of identity or trust; only the gateway may set them.

@@ -20,12 +20,20 @@ func NewID(prefix string) string {
 // DeliveryID names the delivery of one event to one subscription. It is a function of the two, so that an event which the
 // broker hands out again yields the same deliveries. An event is its source and id (CloudEvents 1.0, section 3.1.1).
 func DeliveryID(source, eventID, subscription string) string {
+	return "dlv_" + digest(source, eventID, subscription)
+}
+
+// LineID names the line of a subscription's deliveries for one subject, which arrive one after the other.
+func LineID(subscription, subject string) string { return "line_" + digest(subscription, subject) }
+
+// digest is the same for the same parts: 128 bits of their SHA-256.
+func digest(parts ...string) string {
 	h := sha256.New()
-	for _, part := range []string{source, eventID, subscription} {
+	for _, part := range parts {
 		h.Write([]byte(part))
 		h.Write([]byte{0})
 	}
-	return "dlv_" + strings.ToLower(lowerBase32.EncodeToString(h.Sum(nil)[:16]))
+	return strings.ToLower(lowerBase32.EncodeToString(h.Sum(nil)[:16]))
 }
 
 // HashKey returns how an API key is kept: SHA-256 in hex. Keys are random and long, so no slow hash is needed.

@@ -37,8 +37,8 @@ type Callback struct {
 	Target       string
 	Subscription string
 	Delivery     string
-	// Timeout bounds the whole call at the egress. Zero means the egress's default.
-	Timeout time.Duration
+	// Timeouts bound the call at the egress. Zero means the egress's default.
+	Timeouts Timeouts
 }
 
 // Signer makes and checks statements with one HMAC-SHA-256 key, as compact JWTs (RFC 7519).
@@ -64,6 +64,8 @@ type callerClaims struct {
 type callbackClaims struct {
 	Target    string `json:"target"`
 	TimeoutMS int64  `json:"timeout_ms,omitempty"`
+	ConnectMS int64  `json:"connect_ms,omitempty"`
+	HeaderMS  int64  `json:"header_ms,omitempty"`
 	jwt.RegisteredClaims
 }
 
@@ -87,7 +89,7 @@ func (s *Signer) VerifyCaller(token string) (Caller, error) {
 
 // SignCallback states one callback.
 func (s *Signer) SignCallback(c Callback) (string, error) {
-	return s.sign(callbackClaims{c.Target, c.Timeout.Milliseconds(),
+	return s.sign(callbackClaims{c.Target, milliseconds(c.Timeouts.Total), milliseconds(c.Timeouts.Connect), milliseconds(c.Timeouts.Header),
 		s.registered(issuerCallback, audienceCallback, c.Subscription, c.Delivery)})
 }
 
@@ -98,11 +100,16 @@ func (s *Signer) VerifyCallback(token string) (Callback, error) {
 		return Callback{}, err
 	}
 	c := Callback{Target: claims.Target, Subscription: claims.Subject, Delivery: claims.ID,
-		Timeout: time.Duration(claims.TimeoutMS) * time.Millisecond}
-	if c.Target == "" || c.Subscription == "" || c.Delivery == "" || c.Timeout < 0 {
+		Timeouts: Timeouts{Total: duration(claims.TimeoutMS), Connect: duration(claims.ConnectMS), Header: duration(claims.HeaderMS)}}
+	if c.Target == "" || c.Subscription == "" || c.Delivery == "" || min(c.Timeouts.Total, c.Timeouts.Connect, c.Timeouts.Header) < 0 {
 		return Callback{}, fmt.Errorf("%w: target, subscription and delivery are all needed", ErrStatement)
 	}
 	return c, nil
+}
+
+func milliseconds(d Duration) int64 { return time.Duration(d).Milliseconds() }
+func duration(milliseconds int64) Duration {
+	return Duration(milliseconds) * Duration(time.Millisecond)
 }
 
 func (s *Signer) registered(issuer, audience, subject, id string) jwt.RegisteredClaims {

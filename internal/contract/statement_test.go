@@ -43,7 +43,7 @@ func TestStatements(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, caller, got)
 
-	callback := Callback{Target: "https://consumer.example/h?a=b", Subscription: "sub_1", Delivery: "dlv_1", Timeout: 1500 * time.Millisecond}
+	callback := Callback{Target: "https://consumer.example/h?a=b", Subscription: "sub_1", Delivery: "dlv_1", Timeouts: Timeouts{Total: Duration(1500 * time.Millisecond), Connect: Duration(time.Second), Header: Duration(1200 * time.Millisecond)}}
 	token, err = s.SignCallback(callback)
 	require.NoError(t, err)
 	gotCallback, err := s.VerifyCallback(token)
@@ -134,7 +134,7 @@ func TestRefusedStatements(t *testing.T) {
 	}
 	for name, c := range map[string]Callback{
 		"no target": {Subscription: "s", Delivery: "d"}, "no subscription": {Target: "t", Delivery: "d"}, "no delivery": {Target: "t", Subscription: "s"},
-		"negative timeout": {Target: "t", Subscription: "s", Delivery: "d", Timeout: -time.Second},
+		"negative timeout": {Target: "t", Subscription: "s", Delivery: "d", Timeouts: Timeouts{Total: Duration(-time.Second)}},
 	} {
 		token, err := s.SignCallback(c)
 		require.NoError(t, err)

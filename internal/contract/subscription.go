@@ -33,6 +33,19 @@ const (
 	FormatData       Format = "data"
 )
 
+// Ordering of a subscription's deliveries.
+type Ordering string
+
+// The orderings. With OrderingSubject, deliveries of events with the same CloudEvents subject arrive one after the other, in
+// the order in which the events were taken from the queue.
+const (
+	OrderingNone    Ordering = "none"
+	OrderingSubject Ordering = "subject"
+)
+
+// DefaultMaxInFlight is how many attempts of one subscription are under way at most unless it says otherwise.
+const DefaultMaxInFlight = 10
+
 // Auth is the credential that the consumer wants to see on its callbacks. Write-only: no API answer carries it.
 type Auth struct {
 	Type     string `json:"type"` // "bearer" or "basic"
@@ -52,10 +65,20 @@ type Subscription struct {
 	Headers     map[string]string `json:"headers,omitempty"`
 	Auth        *Auth             `json:"auth,omitempty"`
 	Description string            `json:"description,omitempty"`
-	Status      Status            `json:"status"`
-	Secrets     []Secret          `json:"secrets"`
-	CreatedAt   time.Time         `json:"created_at"`
-	UpdatedAt   time.Time         `json:"updated_at"`
+	// RateLimit bounds the attempts per second, over all replicas; zero: no bound.
+	RateLimit float64 `json:"rate_limit,omitempty"`
+	// MaxInFlight bounds the attempts under way at a time; zero: DefaultMaxInFlight.
+	MaxInFlight int `json:"max_in_flight,omitempty"`
+	// Ordering is empty for OrderingNone.
+	Ordering Ordering `json:"ordering,omitempty"`
+	// Delivery overrides the resource's policy, which overrides the service's defaults.
+	Delivery DeliveryPolicy `json:"delivery,omitzero"`
+	Status   Status         `json:"status"`
+	// StatusReason says why the service itself changed the status, e.g. disabled it.
+	StatusReason string    `json:"status_reason,omitempty"`
+	Secrets      []Secret  `json:"secrets"`
+	CreatedAt    time.Time `json:"created_at"`
+	UpdatedAt    time.Time `json:"updated_at"`
 	// Revision counts the changes; a write names the revision that it read.
 	Revision int64 `json:"revision"`
 }
@@ -132,7 +155,8 @@ func matchType(pattern, eventType string) bool {
 // Fingerprint is the same for two subscriptions of one consumer that ask for the same thing.
 func (s Subscription) Fingerprint() string {
 	types := slices.Sorted(slices.Values(s.Types))
-	asked, _ := json.Marshal([]any{s.Consumer, s.Resource, s.CallbackURL, types, s.Format, s.Headers, s.Auth, s.Description}) // plain values: never fails
+	asked, _ := json.Marshal([]any{s.Consumer, s.Resource, s.CallbackURL, types, s.Format, s.Headers, s.Auth, s.Description, s.RateLimit,
+		s.MaxInFlight, s.Ordering, s.Delivery}) // plain values: never fails
 	sum := sha256.Sum256(asked)
 	return hex.EncodeToString(sum[:16])
 }

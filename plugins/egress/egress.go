@@ -126,10 +126,11 @@ func (e *Egress) call(r *http.Request, body *inbound, grant pass.Grant) answer {
 }
 
 func timeoutOf(grant pass.Grant) time.Duration {
-	if grant.Timeout <= 0 {
+	total := time.Duration(grant.Timeouts.Total)
+	if total <= 0 {
 		return defaultTimeout
 	}
-	return min(grant.Timeout, maxTimeout)
+	return min(total, maxTimeout)
 }
 
 func outgoingRequest(ctx context.Context, r *http.Request, body *inbound, grant pass.Grant) (*http.Request, error) {

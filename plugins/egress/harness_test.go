@@ -68,7 +68,7 @@ func newBench(t testing.TB, change ...func(*Options)) *bench {
 }
 
 func grantFor(timeout time.Duration) pass.Grant {
-	return pass.Grant{Target: &url.URL{Scheme: "http", Host: "a.example"}, Timeout: timeout}
+	return pass.Grant{Target: &url.URL{Scheme: "http", Host: "a.example"}, Timeouts: contract.Timeouts{Total: contract.Duration(timeout)}}
 }
 
 func (b *bench) pass(target string, timeout time.Duration) string {
@@ -77,7 +77,7 @@ func (b *bench) pass(target string, timeout time.Duration) string {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	p, err := b.book.Issue(pass.Grant{Target: u, Timeout: timeout})
+	p, err := b.book.Issue(pass.Grant{Target: u, Timeouts: contract.Timeouts{Total: contract.Duration(timeout)}})
 	if err != nil {
 		b.t.Fatal(err)
 	}

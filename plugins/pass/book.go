@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 const (
@@ -28,8 +30,8 @@ var ErrFull = errors.New("too many passes outstanding")
 type Grant struct {
 	// Target is called exactly as it is; nobody changes it.
 	Target *url.URL
-	// Timeout bounds the whole call; zero means the egress's default.
-	Timeout time.Duration
+	// Timeouts bound the call; zero means the egress's default.
+	Timeouts contract.Timeouts
 }
 
 // Book holds the outstanding passes. It is safe for concurrent use.

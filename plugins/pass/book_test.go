@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
 )
 
@@ -18,7 +19,9 @@ type clock struct{ ns atomic.Int64 }
 func (c *clock) now() time.Time           { return time.Unix(0, c.ns.Load()) }
 func (c *clock) advance(by time.Duration) { c.ns.Add(int64(by)) }
 func book() (*pass.Book, *clock)          { c := &clock{}; return pass.NewBook(c.now), c }
-func grant() pass.Grant                   { return pass.Grant{Target: &url.URL{Host: "a.example"}, Timeout: time.Second} }
+func grant() pass.Grant {
+	return pass.Grant{Target: &url.URL{Host: "a.example"}, Timeouts: contract.Timeouts{Total: contract.Duration(time.Second)}}
+}
 func issue(t testing.TB, b *pass.Book) string {
 	t.Helper()
 	p, err := b.Issue(grant())
@@ -31,7 +34,7 @@ func issue(t testing.TB, b *pass.Book) string {
 func TestAPassOpensItsGrantOnce(t *testing.T) {
 	b, _ := book()
 	p := issue(t, b)
-	if g, ok := b.Redeem(p); !ok || g.Target.Host != "a.example" || g.Timeout != time.Second {
+	if g, ok := b.Redeem(p); !ok || g.Target.Host != "a.example" || time.Duration(g.Timeouts.Total) != time.Second {
 		t.Fatalf("got %+v, %t", g, ok)
 	}
 	if _, ok := b.Redeem(p); ok {
