@@ -32,7 +32,9 @@ type Call struct {
 // Answer is what became of a call. An empty Outcome means that the gateway failed; Status is then the gateway's own, or
 // zero if it never answered.
 type Answer struct {
-	Outcome    contract.Outcome
+	Outcome contract.Outcome
+	// Detail is the cause, where the outcome has several; empty where it has none of its own.
+	Detail     contract.Detail
 	Status     int
 	RetryAfter string
 }
@@ -87,8 +89,8 @@ func (c *Client) Post(ctx context.Context, call Call) (Answer, error) {
 	// The connection can be used again only if the body was read; the egress sends no more than this.
 	_, _ = io.CopyN(io.Discard, resp.Body, 128<<10)
 	return Answer{
-		Outcome: contract.Outcome(resp.Header.Get(contract.HeaderOutcome)), Status: resp.StatusCode,
-		RetryAfter: resp.Header.Get("Retry-After"),
+		Outcome: contract.Outcome(resp.Header.Get(contract.HeaderOutcome)), Detail: contract.Detail(resp.Header.Get(contract.HeaderDetail)),
+		Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After"),
 	}, nil
 }
 
