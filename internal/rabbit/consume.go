@@ -20,6 +20,10 @@ type ConsumeOptions struct {
 	MaxBatch int
 	// Drain is how long the end waits for deliveries that the handler hasn't settled. Default 20 s.
 	Drain time.Duration
+	// HandOver is for a queue whose order matters across consumers, such as the events queue. At the end nothing is given back
+	// before what was handed out is settled; the rest goes back all at once, by closing the connection, so that the next
+	// consumer gets it in the old order.
+	HandOver bool
 }
 
 func (o ConsumeOptions) withDefaults() ConsumeOptions {
@@ -62,6 +66,9 @@ func (d *Delivery) Requeue() { d.refuse(true) }
 // reason. It has the broker's x-death header then, and no HeaderReason.
 func (d *Delivery) Reject() { d.refuse(false) }
 
+// Lost says that the connection it came by is gone: the broker hands it out again by itself, and settling it does nothing.
+func (d *Delivery) Lost() bool { return !d.session.alive() }
+
 func (d *Delivery) refuse(requeue bool) {
 	if d.settled.CompareAndSwap(false, true) {
 		d.session.refuse(d.tag, requeue)
@@ -96,22 +103,24 @@ func AckAll(batch []*Delivery) {
 // result is nil then, or wraps ErrDrain. Before that it fails only if the topology is refused or the
 // Conn is closed. While the broker is away it waits for it, and goes on.
 func (c *Conn) Consume(ctx context.Context, queue string, o ConsumeOptions, handle func(context.Context, []*Delivery)) error {
-	o = o.withDefaults()
+	return c.consume(ctx, newConsumer(queue, o.withDefaults(), c.log), handle)
+}
+
+func (c *Conn) consume(ctx context.Context, k *consumer, handle func(context.Context, []*Delivery)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
 
-	k := newConsumer(queue, o, c.log)
 	c.track(k, nil)
 	defer c.untrack(k)
 	l, err := c.connect(ctx, func() (*link, func(*amqp.Connection) error) { return k.link(c) })
 	if err != nil {
-		return c.consumeError(ctx, queue, err)
+		return c.consumeError(ctx, k.queue, err)
 	}
 	defer k.pumps.Wait()
 	defer l.close() // all that mattered is settled by now
 	c.track(k, l)
-	return c.consumeError(ctx, queue, k.run(ctx, c.ctx, handle))
+	return c.consumeError(ctx, k.queue, k.run(ctx, c.ctx, handle))
 }
 
 func (c *Conn) consumeError(ctx context.Context, queue string, err error) error {
@@ -128,6 +137,7 @@ func (c *Conn) consumeError(ctx context.Context, queue string, err error) error 
 type consumer struct {
 	queue string
 	o     ConsumeOptions
+	args  func() amqp.Table // of each subscription; may be nil
 	log   *zap.Logger
 	conn  *link
 	ch    *amqp.Channel
@@ -176,7 +186,11 @@ func (k *consumer) subscribe() error {
 	}
 	k.sessions++
 	name := fmt.Sprintf("%s.%d", k.queue, k.sessions)
-	deliveries, err := k.ch.Consume(k.queue, name, false, false, false, false, nil)
+	var args amqp.Table
+	if k.args != nil {
+		args = k.args()
+	}
+	deliveries, err := k.ch.Consume(k.queue, name, false, false, false, false, args)
 	if err != nil {
 		return fmt.Errorf("subscribing to %s: %w", k.queue, err)
 	}
@@ -229,7 +243,9 @@ func (k *consumer) run(ctx, closed context.Context, handle func(context.Context,
 		handle(work, batch)
 	}
 	<-halted
-	k.giveBack()
+	if !k.o.HandOver {
+		k.giveBack()
+	}
 	return k.drain(closed)
 }
 
@@ -266,13 +282,16 @@ func (k *consumer) fill(d *Delivery) []*Delivery {
 	}
 }
 
-// halt tells the broker to stop delivering.
+// halt tells the broker to stop delivering, save where closing the connection will do.
 func (k *consumer) halt() {
 	k.mu.Lock()
 	k.stopped = true
-	close(k.stop)
 	s := k.session
 	k.mu.Unlock()
+	if k.o.HandOver {
+		return
+	}
+	close(k.stop)
 	if s == nil || !s.alive() {
 		return
 	}

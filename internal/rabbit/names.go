@@ -22,7 +22,8 @@ const (
 // maxReason bounds HeaderReason, in bytes: headers have to fit into one AMQP frame.
 const maxReason = 1024
 
-// Names are the names of the broker's objects. Exchange and queue share a name.
+// Names are the names of the broker's objects. Where there is an exchange, it shares its name with its queue; the archive
+// hears the exchange Events too.
 type Names struct {
 	// Events: topic exchange and queue of what producers publish.
 	Events string
@@ -30,6 +31,12 @@ type Names struct {
 	Commands string
 	// Dead: fanout exchange and queue of what can't be processed.
 	Dead string
+	// Archive: the stream that keeps every event for replays; see ReadStream.
+	Archive string
+	// Operations: topic exchange and queue of operational events, for whoever operates the service.
+	Operations string
+	// Replays: the queue of replays to do.
+	Replays string
 
 	delay string
 }
@@ -40,10 +47,13 @@ func NamesFor(namespace string) Names {
 		namespace = DefaultNamespace
 	}
 	return Names{
-		Events:   namespace + ".events",
-		Commands: namespace + ".commands",
-		Dead:     namespace + ".dead",
-		delay:    namespace + ".delay.",
+		Events:     namespace + ".events",
+		Commands:   namespace + ".commands",
+		Dead:       namespace + ".dead",
+		Archive:    namespace + ".archive",
+		Operations: namespace + ".operations",
+		Replays:    namespace + ".replays",
+		delay:      namespace + ".delay.",
 	}
 }
 
@@ -86,6 +96,24 @@ func (n Names) ToDelay(due, now time.Time, m Message) Message {
 func (n Names) ToDead(reason string, m Message) Message {
 	m = m.with(HeaderReason, truncate(reason, maxReason))
 	m.Exchange = n.Dead
+	return m
+}
+
+// ToOperations addresses a message to the operations exchange; the key is the kind of operation.
+func (n Names) ToOperations(key string, m Message) Message {
+	m.Exchange, m.RoutingKey = n.Operations, key
+	return m
+}
+
+// ToReplays addresses a message to the replays queue.
+func (n Names) ToReplays(m Message) Message {
+	m.Exchange, m.RoutingKey = "", n.Replays
+	return m
+}
+
+// ToArchive addresses a message to the archive alone, past the events queue.
+func (n Names) ToArchive(m Message) Message {
+	m.Exchange, m.RoutingKey = "", n.Archive
 	return m
 }
 

@@ -13,6 +13,16 @@ import (
 // restarts often brings a message back that often through no fault of its own.
 const deliveryLimit = 1000
 
+// Bounds of the archive. The broker drops whole segments, so that a little more may be there.
+const (
+	archiveAge     = "7D"
+	archiveBytes   = 5_000_000_000
+	archiveSegment = 64_000_000
+)
+
+// operationsKept is how many operational events the operations queue holds.
+const operationsKept = 10_000
+
 // errTopology marks a declaration that will fail the same way however often it is tried.
 var errTopology = errors.New("the broker holds something else under this name")
 
@@ -21,7 +31,7 @@ type exchange struct{ name, kind string }
 type queue struct {
 	name string
 	args amqp.Table
-	// exchange and key bind it; the delay queues have none.
+	// exchange and key bind it; what is published to by its name alone has none.
 	exchange, key string
 }
 
@@ -31,11 +41,15 @@ func (n Names) topology() ([]exchange, []queue) {
 		{n.Events, amqp.ExchangeTopic},
 		{n.Commands, amqp.ExchangeDirect},
 		{n.Dead, amqp.ExchangeFanout},
+		{n.Operations, amqp.ExchangeTopic},
 	}
 	queues := []queue{
 		{name: n.Dead, args: quorum(), exchange: n.Dead},
-		{name: n.Events, args: workArgs(n), exchange: n.Events, key: "#"},
+		{name: n.Events, args: eventsArgs(n), exchange: n.Events, key: "#"},
+		{name: n.Archive, args: archiveArgs(), exchange: n.Events, key: "#"},
 		{name: n.Commands, args: workArgs(n), exchange: n.Commands, key: n.Commands},
+		{name: n.Operations, args: operationsArgs(), exchange: n.Operations, key: "#"},
+		{name: n.Replays, args: workArgs(n)},
 	}
 	for _, step := range delaySteps {
 		queues = append(queues, queue{name: n.Delay(step), args: delayArgs(n, step)})
@@ -48,6 +62,31 @@ func quorum() amqp.Table { return amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQu
 func workArgs(n Names) amqp.Table {
 	args := deadLettering(n.Dead)
 	args["x-delivery-limit"] = int64(deliveryLimit)
+	return args
+}
+
+// eventsArgs lets one consumer at a time have the events, so that their order holds whatever number of listeners there is.
+func eventsArgs(n Names) amqp.Table {
+	args := workArgs(n)
+	args[amqp.SingleActiveConsumerArg] = true
+	return args
+}
+
+func archiveArgs() amqp.Table {
+	return amqp.Table{
+		amqp.QueueTypeArg:                 amqp.QueueTypeStream,
+		amqp.StreamMaxAgeArg:              archiveAge,
+		amqp.StreamMaxLenBytesArg:         int64(archiveBytes),
+		amqp.StreamMaxSegmentSizeBytesArg: int64(archiveSegment),
+	}
+}
+
+// operationsArgs drops the oldest of what nobody reads.
+func operationsArgs() amqp.Table {
+	args := quorum()
+	args["x-delivery-limit"] = int64(deliveryLimit)
+	args[amqp.QueueMaxLenArg] = int64(operationsKept)
+	args[amqp.QueueOverflowArg] = amqp.QueueOverflowDropHead
 	return args
 }
 
