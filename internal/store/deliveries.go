@@ -21,17 +21,6 @@ const (
 	mostKept     = 1000
 )
 
-// Pending names a delivery that is about to be attempted.
-type Pending struct{ Delivery, Subscription string }
-
-// Standing is what is known of a pending delivery now.
-type Standing struct {
-	// Subscription is nil if it is gone.
-	Subscription *contract.Subscription
-	// Recorded is the delivery as of its last record, without attempts; nil before the first.
-	Recorded *contract.Delivery
-}
-
 // Standings reads the subscriptions and the records of many deliveries in one round trip, in the order asked.
 func (s *Store) Standings(ctx context.Context, asked []Pending) ([]Standing, error) {
 	pipe := s.rdb.Pipeline()
@@ -60,7 +49,7 @@ func (s *Store) Standings(ctx context.Context, asked []Pending) ([]Standing, err
 		if err != nil {
 			return nil, err
 		}
-		standings[i] = Standing{found[p.Subscription], recorded}
+		standings[i] = Standing{Subscription: found[p.Subscription], Recorded: recorded}
 	}
 	return standings, nil
 }

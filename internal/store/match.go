@@ -14,6 +14,8 @@ import (
 type Candidate struct {
 	Subscription string
 	Types        []string
+	// Ordered says that deliveries with the same subject arrive one after the other; see JoinLines.
+	Ordered bool
 }
 
 // matchCache holds the candidates per resource as of a version. The version is asked for in every batch, so what the cache
@@ -117,7 +119,7 @@ func (c *matchCache) stale(versions map[string]string) []string {
 func candidatesOf(hash map[string]string) []Candidate {
 	candidates := make([]Candidate, 0, len(hash))
 	for id, types := range hash {
-		candidates = append(candidates, Candidate{id, strings.Fields(strings.TrimPrefix(types, "|"))})
+		candidates = append(candidates, Candidate{Subscription: id, Types: strings.Fields(strings.TrimPrefix(types, "|"))})
 	}
 	return candidates
 }

@@ -41,7 +41,7 @@ func TestCandidates(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found, 2)
 	require.Empty(t, found["empty"])
-	require.ElementsMatch(t, []Candidate{{"sub_1", []string{"a.*", "b"}}, {"sub_2", []string{}}}, found["orders"])
+	require.ElementsMatch(t, []Candidate{{"sub_1", []string{"a.*", "b"}, false}, {"sub_2", []string{}, false}}, found["orders"])
 	require.True(t, contract.MatchesType(found["orders"][0].Types, "b"))
 	none, err := s.Candidates(ctx, nil)
 	require.NoError(t, err)
@@ -70,7 +70,7 @@ func TestCandidatesAreNeverOld(t *testing.T) {
 	change("sub_04", func(sub *contract.Subscription) { sub.Types = []string{"only.this"} })
 	found, err := listener.Candidates(ctx, []string{"orders"})
 	require.NoError(t, err)
-	require.Contains(t, found["orders"], Candidate{"sub_04", []string{"only.this"}})
+	require.Contains(t, found["orders"], Candidate{"sub_04", []string{"only.this"}, false})
 	require.NoError(t, api.DeleteSubscription(ctx, "sub_05"))
 	require.NotContains(t, ids(t, listener, "orders"), "sub_05")
 	for _, id := range ids(t, listener, "orders") {
