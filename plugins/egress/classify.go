@@ -2,9 +2,11 @@ package egress
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
@@ -18,7 +20,7 @@ func (e *handshakeError) Error() string { return "TLS handshake: " + e.err.Error
 func (e *handshakeError) Unwrap() error { return e.err }
 
 // classify tells what became of a call from the error of its round trip.
-func classify(err error) contract.Outcome {
+func classify(err error) (contract.Outcome, contract.Detail) {
 	var (
 		name      *net.DNSError
 		handshake *handshakeError
@@ -26,17 +28,45 @@ func classify(err error) contract.Outcome {
 	)
 	switch {
 	case errors.Is(err, guard.ErrRefused):
-		return contract.OutcomeAddressRefused
+		return contract.OutcomeAddressRefused, ""
+	case errors.Is(err, errConnectTimeout):
+		return contract.OutcomeConnect, contract.DetailConnectTimeout
 	case errors.As(err, &name):
-		return contract.OutcomeDNS
-	case errors.As(err, &handshake) && !isTimeout(err):
-		return contract.OutcomeTLS
-	case errors.As(err, &op) && op.Op == "dial" && !errors.Is(err, context.DeadlineExceeded):
-		return contract.OutcomeConnect
+		return contract.OutcomeDNS, ""
+	case errors.As(err, &handshake):
+		return contract.OutcomeTLS, certificateFault(err)
+	case errors.As(err, &op) && op.Op == "dial":
+		return contract.OutcomeConnect, ""
+	case errors.Is(err, errHeaderTimeout):
+		return contract.OutcomeTimeout, contract.DetailHeaderTimeout
 	case isTimeout(err):
-		return contract.OutcomeTimeout
+		return contract.OutcomeTimeout, ""
+	case headersTooLarge(err):
+		return contract.OutcomeReset, contract.DetailHeadersTooLarge
 	}
-	return contract.OutcomeReset
+	return contract.OutcomeReset, ""
+}
+
+func certificateFault(err error) contract.Detail {
+	var (
+		invalid x509.CertificateInvalidError
+		host    x509.HostnameError
+		issuer  x509.UnknownAuthorityError
+	)
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return contract.DetailCertificateExpired
+	case errors.As(err, &host):
+		return contract.DetailCertificateHost
+	case errors.As(err, &issuer):
+		return contract.DetailCertificateIssuer
+	}
+	return ""
+}
+
+// headersTooLarge knows the texts of net/http, which has no type for it: of HTTP/1 and of HTTP/2.
+func headersTooLarge(err error) bool {
+	return strings.Contains(err.Error(), "response headers exceeded") || strings.Contains(err.Error(), "header list larger")
 }
 
 func isTimeout(err error) bool {

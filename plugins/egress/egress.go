@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -21,9 +20,6 @@ import (
 )
 
 const (
-	defaultTimeout = 15 * time.Second
-	// maxTimeout is below the 60 s that the gateway waits.
-	maxTimeout = 55 * time.Second
 	// maxCalls bounds the calls under way.
 	maxCalls = 20000
 	// maxAnswer is how much of an endpoint's body goes back, in bytes.
@@ -72,6 +68,7 @@ func (e *Egress) Close() { e.transport.CloseIdleConnections() }
 // answer is what goes back to the gateway.
 type answer struct {
 	outcome contract.Outcome
+	detail  contract.Detail
 	status  int
 	header  http.Header
 	body    []byte
@@ -93,44 +90,46 @@ func (e *Egress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (e *Egress) answer(r *http.Request, body *inbound) answer {
 	passes := r.Header.Values(contract.HeaderPass)
 	if len(passes) != 1 {
-		return failure(contract.OutcomeUnvouched)
+		return failure(contract.OutcomeUnvouched, "")
 	}
 	grant, ok := e.book.Redeem(passes[0])
 	if !ok {
-		return failure(contract.OutcomeUnvouched)
+		return failure(contract.OutcomeUnvouched, "")
 	}
 	if !e.calls.TryAcquire(1) {
-		return failure(contract.OutcomeOverloaded)
+		return failure(contract.OutcomeOverloaded, "")
 	}
 	defer e.calls.Release(1)
 	return e.call(r, body, grant)
 }
 
-// call ends within the grant's timeout, the answer's body included.
+// call ends within the grant's timeouts, the answer's body included.
 func (e *Egress) call(r *http.Request, body *inbound, grant pass.Grant) answer {
-	ctx, cancel := context.WithTimeout(r.Context(), timeoutOf(grant))
-	defer cancel()
+	ctx, extend, end := begin(r.Context(), limitsOf(grant.Timeouts))
+	defer end()
 	request, err := outgoingRequest(ctx, r, body, grant)
 	if err != nil {
-		return failure(contract.OutcomeReset)
+		return failure(contract.OutcomeReset, "")
 	}
 	response, err := e.transport.RoundTrip(request)
 	if err != nil {
-		return failure(classify(err))
+		return failure(classify(cause(ctx, err)))
 	}
+	extend()
 	defer func() { _ = response.Body.Close() }() // closes the connection unless all of the body was read
 	if response.StatusCode < http.StatusOK || response.StatusCode > 999 {
-		return failure(contract.OutcomeReset) // an upgrade that nobody asked for, or no status at all
+		return failure(contract.OutcomeReset, "") // an upgrade that nobody asked for, or no status at all
 	}
-	return answer{contract.OutcomeResponse, response.StatusCode, incoming(response.Header), readAnswer(response.Body)}
+	kept, detail := readAnswer(response.Body)
+	return answer{contract.OutcomeResponse, detail, response.StatusCode, incoming(response.Header), kept}
 }
 
-func timeoutOf(grant pass.Grant) time.Duration {
-	total := time.Duration(grant.Timeouts.Total)
-	if total <= 0 {
-		return defaultTimeout
+// cause is why the call was ended, if it was: the transport does not always say so.
+func cause(ctx context.Context, err error) error {
+	if why := context.Cause(ctx); why != nil {
+		return why
 	}
-	return min(total, maxTimeout)
+	return err
 }
 
 func outgoingRequest(ctx context.Context, r *http.Request, body *inbound, grant pass.Grant) (*http.Request, error) {
@@ -163,15 +162,21 @@ func setBody(request *http.Request, length int64, body *inbound) error {
 
 // readAnswer returns what can be had of the body, up to its bound. The status is known, so a body that breaks or drips
 // beyond the timeout takes nothing from the outcome.
-func readAnswer(body io.Reader) []byte {
-	read, _ := io.ReadAll(io.LimitReader(body, maxAnswer))
-	return read
+func readAnswer(body io.Reader) ([]byte, contract.Detail) {
+	read, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return read, contract.DetailAnswerIncomplete
+	case len(read) > maxAnswer:
+		return read[:maxAnswer], contract.DetailAnswerCut
+	}
+	return read, ""
 }
 
-func failure(outcome contract.Outcome) answer {
+func failure(outcome contract.Outcome, detail contract.Detail) answer {
 	status := statusOf(outcome)
 	body, _ := json.Marshal(contract.NewProblem(status, sentences[outcome])) // strings and a number: never fails
-	return answer{outcome, status, http.Header{"Content-Type": {contract.MediaProblem}}, body}
+	return answer{outcome, detail, status, http.Header{"Content-Type": {contract.MediaProblem}}, body}
 }
 
 func (a answer) write(w http.ResponseWriter) {
@@ -181,6 +186,9 @@ func (a answer) write(w http.ResponseWriter) {
 		h[name] = values
 	}
 	h.Set(contract.HeaderOutcome, string(a.outcome))
+	if a.detail != "" {
+		h.Set(contract.HeaderDetail, string(a.detail))
+	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // the gateway hung up, or the status allows no body
 }

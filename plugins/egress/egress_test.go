@@ -170,10 +170,10 @@ func TestThePassIsWhatCounts(t *testing.T) {
 	b.clock.advance(pass.Life)
 	good := b.pass(endpoint.URL, 0)
 	for name, p := range map[string]string{"none": "", "used": used, "expired": expired, "made up": strings.Repeat("a", 32), "another form": good[:30]} {
-		t.Run(name, func(t *testing.T) { b.post(p, strings.NewReader("{}")).wantFailure(t, contract.OutcomeUnvouched) })
+		t.Run(name, func(t *testing.T) { b.post(p, strings.NewReader("{}")).wantFailure(t, contract.OutcomeUnvouched, "") })
 	}
 	t.Run("two", func(t *testing.T) {
-		b.post(good, nil, contract.HeaderPass, good).wantFailure(t, contract.OutcomeUnvouched)
+		b.post(good, nil, contract.HeaderPass, good).wantFailure(t, contract.OutcomeUnvouched, "")
 	})
 	if res := b.post(good, nil); res.outcome != contract.OutcomeResponse {
 		t.Fatalf("a good one: got %+v", res)
@@ -199,7 +199,9 @@ func TestAPrivateAddressIsNotDialled(t *testing.T) {
 	strict := func(o *Options) { o.Policy = policy(t) }
 	for _, target := range []string{"http://127.0.0.1" + port, "http://localhost" + port, "https://127.0.0.1" + port, "http://[::1]" + port,
 		"http://[::ffff:127.0.0.1]" + port, "http://0.0.0.0" + port, "http://169.254.169.254/latest", "http://10.0.0.1/"} {
-		t.Run(target, func(t *testing.T) { newBench(t, strict).call(target).wantFailure(t, contract.OutcomeAddressRefused) })
+		t.Run(target, func(t *testing.T) {
+			newBench(t, strict).call(target).wantFailure(t, contract.OutcomeAddressRefused, "")
+		})
 	}
 }
 
@@ -244,7 +246,7 @@ func answerDNS(c net.Conn, address net.IP) {
 func TestAPrivateAddressThatDNSGivesIsNotDialled(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "0.0.0.0"} {
 		b := newBench(t, func(o *Options) { o.Policy, o.Resolver = policy(t), resolver(t, net.ParseIP(ip)) })
-		b.call("http://rebound.example/").wantFailure(t, contract.OutcomeAddressRefused)
+		b.call("http://rebound.example/").wantFailure(t, contract.OutcomeAddressRefused, "")
 	}
 }
 
@@ -258,7 +260,7 @@ func TestANameIsCalledAtTheAddressThatDNSGives(t *testing.T) {
 }
 
 func TestAHostThatDoesNotResolve(t *testing.T) {
-	newBench(t, func(o *Options) { o.Resolver = resolver(t, nil) }).call("https://consumer.example/").wantFailure(t, contract.OutcomeDNS)
+	newBench(t, func(o *Options) { o.Resolver = resolver(t, nil) }).call("https://consumer.example/").wantFailure(t, contract.OutcomeDNS, "")
 }
 
 func TestNobodyListens(t *testing.T) {
@@ -267,7 +269,7 @@ func TestNobodyListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = l.Close()
-	newBench(t).call("http://"+l.Addr().String()).wantFailure(t, contract.OutcomeConnect)
+	newBench(t).call("http://"+l.Addr().String()).wantFailure(t, contract.OutcomeConnect, "")
 }
 
 func TestTLS(t *testing.T) {
@@ -279,13 +281,14 @@ func TestTLS(t *testing.T) {
 		roots  *x509.CertPool
 		host   string
 		want   contract.Outcome
+		detail contract.Detail
 	}{
-		"a good certificate": {&tls.Config{Certificates: []tls.Certificate{good}}, roots, "127.0.0.1", contract.OutcomeResponse},
-		"an unknown issuer":  {&tls.Config{Certificates: []tls.Certificate{good}}, x509.NewCertPool(), "127.0.0.1", contract.OutcomeTLS},
-		"expired":            {&tls.Config{Certificates: []tls.Certificate{old}}, oldRoots, "127.0.0.1", contract.OutcomeTLS},
-		"another host's":     {&tls.Config{Certificates: []tls.Certificate{good}}, roots, "127.0.0.2", contract.OutcomeTLS},
-		"TLS 1.1 only":       {&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, roots, "127.0.0.1", contract.OutcomeTLS},
-		"wants our own":      {&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}, roots, "127.0.0.1", contract.OutcomeTLS},
+		"a good certificate": {&tls.Config{Certificates: []tls.Certificate{good}}, roots, "127.0.0.1", contract.OutcomeResponse, ""},
+		"an unknown issuer":  {&tls.Config{Certificates: []tls.Certificate{good}}, x509.NewCertPool(), "127.0.0.1", contract.OutcomeTLS, contract.DetailCertificateIssuer},
+		"expired":            {&tls.Config{Certificates: []tls.Certificate{old}}, oldRoots, "127.0.0.1", contract.OutcomeTLS, contract.DetailCertificateExpired},
+		"another host's":     {&tls.Config{Certificates: []tls.Certificate{good}}, roots, "127.0.0.2", contract.OutcomeTLS, contract.DetailCertificateHost},
+		"TLS 1.1 only":       {&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, roots, "127.0.0.1", contract.OutcomeTLS, ""},
+		"wants our own":      {&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}, roots, "127.0.0.1", contract.OutcomeTLS, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -306,7 +309,7 @@ func TestTLS(t *testing.T) {
 				}
 				return
 			}
-			res.wantFailure(t, test.want)
+			res.wantFailure(t, test.want, test.detail)
 		})
 	}
 }
@@ -329,17 +332,50 @@ func TestHTTP2IsUsedWhereTheEndpointHasIt(t *testing.T) {
 }
 
 func TestWhatIsNoAnswer(t *testing.T) {
-	big := "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", maxHeaderBytes) + "\r\n\r\n"
 	for name, text := range map[string]string{
 		"nothing": "", "half a header": "HTTP/1.1 200 OK\r\nContent-", "another protocol": "SSH-2.0-OpenSSH_9\r\n", "an upgrade": "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
-		"a status of two digits": "HTTP/1.1 20 OK\r\n\r\n", "a status below 100": "HTTP/1.1 042 OK\r\nContent-Length: 0\r\n\r\n", "a header beyond the bound": big,
-		"endless 1xx": strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 5000),
+		"a status of two digits": "HTTP/1.1 20 OK\r\n\r\n", "a status below 100": "HTTP/1.1 042 OK\r\nContent-Length: 0\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := raw(t, func(c net.Conn) { readRequest(c); _, _ = io.WriteString(c, text) })
-			newBench(t).call(target).wantFailure(t, contract.OutcomeReset)
+			newBench(t).call(target).wantFailure(t, contract.OutcomeReset, "")
 		})
 	}
+}
+
+func TestHeadersWithoutEnd(t *testing.T) {
+	for name, parts := range map[string][2]string{
+		"one that is too long": {"HTTP/1.1 200 OK\r\nX: ", "xxxxxxxxxxxxxxxx"}, "many": {"HTTP/1.1 200 OK\r\n", "X-Y: z\r\n"}, "1xx": {"", "HTTP/1.1 103 Early Hints\r\n\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sent := make(chan int, 1)
+			target := raw(t, func(c net.Conn) {
+				readRequest(c)
+				n, err := io.WriteString(c, parts[0])
+				for chunk := strings.Repeat(parts[1], 500); err == nil; n += len(chunk) {
+					_, err = io.WriteString(c, chunk)
+				}
+				sent <- n
+			})
+			newBench(t).call(target).wantFailure(t, contract.OutcomeReset, contract.DetailHeadersTooLarge)
+			if n := <-sent; n > 16<<20 {
+				t.Errorf("the endpoint could send %d bytes", n)
+			}
+		})
+	}
+}
+
+func TestHeadersWithoutEndOverHTTP2(t *testing.T) {
+	good, roots := certificate(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	endpoint := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for i := range 100 {
+			w.Header().Set(fmt.Sprint("X-", i), strings.Repeat("x", maxHeaderBytes/90))
+		}
+	}))
+	endpoint.EnableHTTP2, endpoint.TLS = true, &tls.Config{Certificates: []tls.Certificate{good}}
+	endpoint.StartTLS()
+	t.Cleanup(endpoint.Close)
+	newBench(t, func(o *Options) { o.Roots = roots }).call(endpoint.URL).wantFailure(t, contract.OutcomeReset, contract.DetailHeadersTooLarge)
 }
 
 func TestAFewEarlyHintsAreFine(t *testing.T) {
@@ -358,7 +394,7 @@ func TestAResetInTheMiddleOfTheHeader(t *testing.T) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Le")
 		_ = c.(*net.TCPConn).SetLinger(0)
 	})
-	newBench(t).call(target).wantFailure(t, contract.OutcomeReset)
+	newBench(t).call(target).wantFailure(t, contract.OutcomeReset, "")
 }
 
 // hang starts an endpoint that says so much and then nothing until the other side hangs up.
@@ -374,17 +410,89 @@ func TestAnEndpointThatDoesNotAnswerInTime(t *testing.T) {
 	for name, says := range map[string]string{"nothing": "", "half a header": "HTTP/1.1 200 OK\r\nX: "} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			b.post(b.pass(hang(t, says), soon), nil).wantFailure(t, contract.OutcomeTimeout)
+			b.post(b.pass(hang(t, says), soon), nil).wantFailure(t, contract.OutcomeTimeout, contract.DetailHeaderTimeout)
 		})
 	}
-	t.Run("the TLS handshake", func(t *testing.T) {
-		b := newBench(t)
-		target := raw(t, func(c net.Conn) { // the transport goes on with a handshake for a later call, so it is for us to end it
-			_ = c.SetDeadline(time.Now().Add(4 * soon))
-			_, _ = io.Copy(io.Discard, c)
+}
+
+// silent starts an endpoint that takes connections and never says a word.
+func silent(t testing.TB) string {
+	return raw(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+}
+
+func TestEachPartOfACallHasItsOwnTime(t *testing.T) {
+	short, long := contract.Duration(soon), contract.Duration(20*time.Second)
+	tests := map[string]struct {
+		timeouts contract.Timeouts
+		target   func(string) string
+		outcome  contract.Outcome
+		detail   contract.Detail
+	}{
+		"the handshake, by connect": {contract.Timeouts{Connect: short, Total: long}, overTLS, contract.OutcomeConnect, contract.DetailConnectTimeout},
+		"the handshake, by total":   {contract.Timeouts{Total: short}, overTLS, contract.OutcomeConnect, contract.DetailConnectTimeout},
+		"the header, by header":     {contract.Timeouts{Header: short, Total: long}, plain, contract.OutcomeTimeout, contract.DetailHeaderTimeout},
+		"the header, by total":      {contract.Timeouts{Total: short, Header: long}, plain, contract.OutcomeTimeout, contract.DetailHeaderTimeout},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b, begun := newBench(t), time.Now()
+			b.post(b.passFor(test.target(silent(t)), test.timeouts), nil).wantFailure(t, test.outcome, test.detail)
+			if took := time.Since(begun); took < soon || took > 20*soon {
+				t.Errorf("it took %s", took)
+			}
 		})
-		b.post(b.pass(strings.Replace(target, "http:", "https:", 1), soon), nil).wantFailure(t, contract.OutcomeTimeout)
+	}
+}
+
+func plain(target string) string   { return target }
+func overTLS(target string) string { return strings.Replace(target, "http:", "https:", 1) }
+
+func TestDNSThatDoesNotAnswerIsAConnectTimeout(t *testing.T) {
+	b := newBench(t, func(o *Options) {
+		o.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}
 	})
+	b.post(b.passFor("https://consumer.example/", contract.Timeouts{Connect: contract.Duration(soon)}), nil).
+		wantFailure(t, contract.OutcomeConnect, contract.DetailConnectTimeout)
+}
+
+func TestAKeptConnectionHasNoConnectTimeout(t *testing.T) {
+	calls := 0
+	endpoint := serve(t, func(http.ResponseWriter, *http.Request) {
+		if calls++; calls > 1 {
+			time.Sleep(2 * soon) // the endpoint's own slowness: longer than what a connection may take
+		}
+	})
+	b := newBench(t)
+	for range 2 {
+		if res := b.post(b.passFor(endpoint.URL, contract.Timeouts{Connect: contract.Duration(soon)}), nil); res.outcome != contract.OutcomeResponse {
+			t.Fatalf("got %+v", res)
+		}
+	}
+}
+
+func TestAByteASecondEndsWithTheTotal(t *testing.T) {
+	drip := func(before, forever string) string {
+		return raw(t, func(c net.Conn) {
+			readRequest(c)
+			_, err := io.WriteString(c, before)
+			tick := time.NewTicker(soon / 10)
+			defer tick.Stop()
+			for err == nil {
+				<-tick.C
+				_, err = io.WriteString(c, forever)
+			}
+		})
+	}
+	b := newBench(t)
+	b.post(b.pass(drip("HTTP/1.1 200 OK\r\nX: ", "x"), soon), nil).wantFailure(t, contract.OutcomeTimeout, contract.DetailHeaderTimeout)
+	res := b.post(b.passFor(drip("HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n", "x"),
+		contract.Timeouts{Header: contract.Duration(soon), Total: contract.Duration(2 * soon)}), nil)
+	if res.status != 201 || res.outcome != contract.OutcomeResponse || res.detail != contract.DetailAnswerIncomplete || len(res.body) == 0 {
+		t.Fatalf("got %+v", res)
+	}
 }
 
 func TestOnceTheStatusIsKnownABrokenBodyTakesNothingFromIt(t *testing.T) {
@@ -401,8 +509,8 @@ func TestOnceTheStatusIsKnownABrokenBodyTakesNothingFromIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			if res := b.post(b.pass(target, soon), nil); res.status != 200 || res.outcome != contract.OutcomeResponse || string(res.body) != "half" {
-				t.Fatalf("got %d %s %q", res.status, res.outcome, res.body)
+			if res := b.post(b.pass(target, soon), nil); res.status != 200 || res.outcome != contract.OutcomeResponse || res.detail != contract.DetailAnswerIncomplete || string(res.body) != "half" {
+				t.Fatalf("got %d %s (%s) %q", res.status, res.outcome, res.detail, res.body)
 			}
 		})
 	}
@@ -421,8 +529,8 @@ func TestABodyIsCutAndTheConnectionClosed(t *testing.T) {
 		sent <- n
 	})
 	res := newBench(t).call(endpoint.URL)
-	if res.status != 200 || res.outcome != contract.OutcomeResponse || len(res.body) != maxAnswer {
-		t.Fatalf("got %d %s, %d bytes", res.status, res.outcome, len(res.body))
+	if res.status != 200 || res.outcome != contract.OutcomeResponse || res.detail != contract.DetailAnswerCut || len(res.body) != maxAnswer {
+		t.Fatalf("got %d %s (%s), %d bytes", res.status, res.outcome, res.detail, len(res.body))
 	}
 	if n := <-sent; n > 64<<20 {
 		t.Errorf("the endpoint could send %d bytes", n)
@@ -456,7 +564,7 @@ func TestAnAnswerBeforeTheEndOfALargeBodyArrives(t *testing.T) {
 func TestARefusalOfALargeBodyArrives(t *testing.T) {
 	b := newBench(t)
 	for range 3 {
-		b.post("", bytes.NewReader(make([]byte, 5<<20))).wantFailure(t, contract.OutcomeUnvouched)
+		b.post("", bytes.NewReader(make([]byte, 5<<20))).wantFailure(t, contract.OutcomeUnvouched, "")
 	}
 }
 
@@ -467,7 +575,7 @@ func TestBeyondTheLimitOfCallsIsOverload(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { b.call(endpoint.URL) })
 	<-inside
-	b.call(endpoint.URL).wantFailure(t, contract.OutcomeOverloaded)
+	b.call(endpoint.URL).wantFailure(t, contract.OutcomeOverloaded, "")
 	close(leave)
 	wg.Wait()
 	go func() { <-inside }()

@@ -67,17 +67,18 @@ func newBench(t testing.TB, change ...func(*Options)) *bench {
 	return &bench{t: t, url: server.URL, book: o.Book, clock: c, egress: e, client: client}
 }
 
-func grantFor(timeout time.Duration) pass.Grant {
-	return pass.Grant{Target: &url.URL{Scheme: "http", Host: "a.example"}, Timeouts: contract.Timeouts{Total: contract.Duration(timeout)}}
+func (b *bench) pass(target string, timeout time.Duration) string {
+	b.t.Helper()
+	return b.passFor(target, contract.Timeouts{Total: contract.Duration(timeout)})
 }
 
-func (b *bench) pass(target string, timeout time.Duration) string {
+func (b *bench) passFor(target string, timeouts contract.Timeouts) string {
 	b.t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	p, err := b.book.Issue(pass.Grant{Target: u, Timeouts: contract.Timeouts{Total: contract.Duration(timeout)}})
+	p, err := b.book.Issue(pass.Grant{Target: u, Timeouts: timeouts})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -88,6 +89,7 @@ func (b *bench) pass(target string, timeout time.Duration) string {
 type result struct {
 	status  int
 	outcome contract.Outcome
+	detail  contract.Detail
 	header  http.Header
 	body    []byte
 }
@@ -122,7 +124,7 @@ func (b *bench) do(req *http.Request) result {
 	if values := resp.Header.Values(contract.HeaderOutcome); len(values) != 1 {
 		b.t.Fatalf("%s has the values %v", contract.HeaderOutcome, values)
 	}
-	return result{resp.StatusCode, contract.Outcome(resp.Header.Get(contract.HeaderOutcome)), resp.Header, body}
+	return result{resp.StatusCode, contract.Outcome(resp.Header.Get(contract.HeaderOutcome)), contract.Detail(resp.Header.Get(contract.HeaderDetail)), resp.Header, body}
 }
 
 // call sends a small body to a target.
@@ -132,13 +134,13 @@ func (b *bench) call(target string) result {
 }
 
 // wantFailure checks a call that brought no answer of the endpoint.
-func (r result) wantFailure(t testing.TB, outcome contract.Outcome) {
+func (r result) wantFailure(t testing.TB, outcome contract.Outcome, detail contract.Detail) {
 	t.Helper()
 	var p contract.Problem
 	err := json.Unmarshal(r.body, &p)
-	if r.outcome != outcome || r.status != statusOf(outcome) || err != nil || p.Status != r.status || p.Detail != sentences[outcome] ||
+	if r.outcome != outcome || r.detail != detail || r.status != statusOf(outcome) || err != nil || p.Status != r.status || p.Detail != sentences[outcome] ||
 		r.header.Get("Content-Type") != contract.MediaProblem {
-		t.Fatalf("got %d %s %s", r.status, r.outcome, r.body)
+		t.Fatalf("got %d %s (%s) %s, want %s (%s)", r.status, r.outcome, r.detail, r.body, outcome, detail)
 	}
 }
 

@@ -8,12 +8,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 )
 
 const (
-	dialTimeout      = 5 * time.Second
-	handshakeTimeout = 5 * time.Second
 	// idleTimeout is less than the five seconds after which Node.js and Apache hang up by default: a call that is sent just
 	// as the endpoint hangs up would be lost, and a POST must not be sent twice.
 	idleTimeout     = 4 * time.Second
@@ -36,7 +35,7 @@ type dialer struct {
 
 func newDialer(policy *guard.Policy, roots *x509.CertPool, resolver *net.Resolver) *dialer {
 	return &dialer{
-		net: &net.Dialer{Control: policy.Control, Timeout: dialTimeout, Resolver: resolver},
+		net: &net.Dialer{Control: policy.Control, Timeout: contract.MaxTimeout, Resolver: resolver},
 		tls: &tls.Config{
 			MinVersion: tls.VersionTLS12, RootCAs: roots, NextProtos: []string{"h2", "http/1.1"},
 			ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions),
@@ -44,8 +43,16 @@ func newDialer(policy *guard.Policy, roots *x509.CertPool, resolver *net.Resolve
 	}
 }
 
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return connecting(ctx, func(ctx context.Context) (net.Conn, error) { return d.net.DialContext(ctx, network, address) })
+}
+
 // dialTLS is the transport's own way, but for the type of a handshake's error.
 func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	return connecting(ctx, func(ctx context.Context) (net.Conn, error) { return d.handshake(ctx, network, address) })
+}
+
+func (d *dialer) handshake(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -57,8 +64,6 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 	config := d.tls.Clone()
 	config.ServerName = host
 	conn := tls.Client(raw, config)
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close() // the handshake's error is the one that counts
 		return nil, &handshakeError{err}
@@ -71,7 +76,7 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 func newTransport(d *dialer) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil,
-		DialContext:            d.net.DialContext,
+		DialContext:            d.dial,
 		DialTLSContext:         d.dialTLS,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
