@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -22,8 +23,17 @@ const (
 // Duration is a time.Duration that is written as in "1m30s".
 type Duration time.Duration
 
-// MarshalText writes the shortest form that Go's time.ParseDuration reads.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+// MarshalText writes the shortest form that Go's time.ParseDuration reads: "2m", where Go writes "2m0s".
+func (d Duration) MarshalText() ([]byte, error) {
+	text := time.Duration(d).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return []byte(text), nil
+}
 
 // UnmarshalText reads "1m30s".
 func (d *Duration) UnmarshalText(text []byte) error {
