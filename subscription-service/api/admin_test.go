@@ -38,7 +38,7 @@ func TestAdminToken(t *testing.T) {
 
 func TestResources(t *testing.T) {
 	w := newWorld(t)
-	body := `{"types":[{"name":"order.created","description":"d","schema":{"type":"object"}}],"policy":{"max":1.50}}`
+	body := `{"types":[{"name":"order.created","description":"d","schema":{"type":"object"}}],"policy":{"max":1.50,"retry_schedule":["1s","2m0s"],"timeouts":{"total":"20s"}}}`
 	a := w.asAdmin("PUT", "/admin/v1/resources/orders", body)
 	require.Equal(t, http.StatusCreated, a.status)
 	require.JSONEq(t, `{"name":"orders",`+body[1:], string(a.body))
@@ -54,6 +54,8 @@ func TestResources(t *testing.T) {
 	require.Equal(t, []any{map[string]any{"name": "a"}}, patched["types"])
 	require.NotNil(t, patched["policy"])
 	require.NotContains(t, w.asAdmin("PATCH", "/admin/v1/resources/orders", `{"policy":null}`).json(t), "policy")
+	badPatch := w.asAdmin("PATCH", "/admin/v1/resources/orders", `{"policy":{"retry_schedule":["soon"]}}`).problem(t, http.StatusUnprocessableEntity)
+	require.Contains(t, badPatch, "body.policy.retry_schedule[0]")
 	w.asAdmin("PATCH", "/admin/v1/resources/nothing", `{}`).problem(t, http.StatusNotFound)
 	w.asAdmin("GET", "/admin/v1/resources/nothing", nil).problem(t, http.StatusNotFound)
 
@@ -83,6 +85,12 @@ func TestBadAdminCalls(t *testing.T) {
 		{"type twice", "PUT", "/admin/v1/resources/orders", `{"types":[{"name":"a"},{"name":"a"}]}`, "body.types[1].name", 422},
 		{"schema no object", "PUT", "/admin/v1/resources/orders", `{"types":[{"name":"a","schema":[]}]}`, "body.types[0].schema", 422},
 		{"policy no object", "PUT", "/admin/v1/resources/orders", `{"policy":1}`, "body.policy", 422},
+		{"schedule no list", "PUT", "/admin/v1/resources/orders", `{"policy":{"retry_schedule":5}}`, "body.policy.retry_schedule", 422},
+		{"bad wait", "PUT", "/admin/v1/resources/orders", `{"policy":{"retry_schedule":["1s","soon"]}}`, "body.policy.retry_schedule[1]", 422},
+		{"no wait", "PUT", "/admin/v1/resources/orders", `{"policy":{"retry_schedule":["0s"]}}`, "body.policy.retry_schedule[0]", 422},
+		{"timeouts no object", "PUT", "/admin/v1/resources/orders", `{"policy":{"timeouts":"5s"}}`, "body.policy.timeouts", 422},
+		{"unknown timeout", "PUT", "/admin/v1/resources/orders", `{"policy":{"timeouts":{"read":"5s"}}}`, "body.policy.timeouts", 422},
+		{"timeout too long", "PUT", "/admin/v1/resources/orders", `{"policy":{"timeouts":{"total":"1h"}}}`, "body.policy.timeouts.total", 422},
 		{"consumer without a name", "POST", "/admin/v1/consumers", `{}`, "body.name", 422},
 		{"blank name", "POST", "/admin/v1/consumers", `{"name":"  "}`, "body.name", 422},
 		{"grant of a bad resource", "POST", "/admin/v1/consumers", `{"name":"x","grants":[{"resource":"A","actions":["publish"]}]}`, "body.grants[0].resource", 422},

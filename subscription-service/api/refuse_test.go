@@ -111,10 +111,31 @@ func subscribeBodies() []bad {
 		cases = append(cases, field(name, `"`+name+`":"x"`, "body."+name, "not available yet"))
 	}
 	cases = append(cases,
-		field("rate_limit", `"rate_limit":50`, "body.rate_limit", "not available yet"),
-		field("max_in_flight", `"max_in_flight":10`, "body.max_in_flight", "not available yet"),
-		field("ordering", `"ordering":"subject"`, "body.ordering", "not available yet"),
+		field("no rate", `"rate_limit":0`, "body.rate_limit", "0.1"),
+		field("negative rate", `"rate_limit":-1`, "body.rate_limit", "0.1"),
+		field("rate too high", `"rate_limit":10000.1`, "body.rate_limit", "10000"),
+		field("rate too fine", `"rate_limit":1.25`, "body.rate_limit", "one decimal"),
+		field("rate as text", `"rate_limit":"5"`, "body.rate_limit", "number"),
+		field("none in flight", `"max_in_flight":0`, "body.max_in_flight", "1"),
+		field("too many in flight", `"max_in_flight":1001`, "body.max_in_flight", "1000"),
+		field("half in flight", `"max_in_flight":1.5`, "body.max_in_flight", "integer"),
 		field("ordering of another kind", `"ordering":"x"`, "body.ordering", "one of"),
+		field("schedule no list", `"retry_schedule":"5s"`, "body.retry_schedule", "array"),
+		field("wait without a unit", `"retry_schedule":["5s","30"]`, "body.retry_schedule[1]", "30s"),
+		field("wait as a number", `"retry_schedule":[5]`, "body.retry_schedule[0]", "string"),
+		field("no wait", `"retry_schedule":["0s"]`, "body.retry_schedule[0]", "more than zero"),
+		field("negative wait", `"retry_schedule":["-5s"]`, "body.retry_schedule[0]", "more than zero"),
+		field("wait too long", `"retry_schedule":["168h1s"]`, "body.retry_schedule[0]", "168h"),
+		field("wait beyond numbers", `"retry_schedule":["9999999999h"]`, "body.retry_schedule[0]", "not a duration"),
+		field("too many waits", `"retry_schedule":["1s"`+strings.Repeat(`,"1s"`, 50)+`]`, "body.retry_schedule", "50"),
+		field("timeouts no object", `"timeouts":"5s"`, "body.timeouts", "object"),
+		field("unknown timeout", `"timeouts":{"read":"5s"}`, "body.timeouts.read", "unexpected"),
+		field("timeout too short", `"timeouts":{"connect":"99ms"}`, "body.timeouts.connect", "100ms"),
+		field("timeout of zero", `"timeouts":{"header":"0s"}`, "body.timeouts.header", "100ms"),
+		field("timeout too long", `"timeouts":{"total":"56s"}`, "body.timeouts.total", "55s"),
+		field("timeout empty", `"timeouts":{"total":""}`, "body.timeouts.total", "not a duration"),
+		field("timeout as a number", `"timeouts":{"total":5}`, "body.timeouts.total", "string"),
+		field("status reason", `"status_reason":"mine"`, "body.status_reason", "unexpected"),
 	)
 	for _, name := range []string{
 		"webhook-id", "Webhook-Signature", "ce-id", "CE-Foo", "Content-Type", "content-length", "Content-Encoding", "Host", "Connection",
@@ -185,8 +206,12 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	w := newWorld(t)
 	acme := w.consumer("acme", "orders")
 	at := w.as(acme, "POST", "/orders/subscribe", `{"callback_url":"ftp://u:p@127.0.0.1:22/#x","types":["a","b*"],"nonsense":1,"filter":"x",
-		"headers":{"Host":"x"},"format":"xml","auth":{"type":"bearer"}}`).problem(t, 422)
-	require.ElementsMatch(t, []string{"body.callback_url", "body.types[1]", "body.nonsense", "body.filter", "body.headers.Host", "body.format", "body.auth.token"},
+		"headers":{"Host":"x"},"format":"xml","auth":{"type":"bearer"},"rate_limit":1.25,"max_in_flight":0,"ordering":"x",
+		"retry_schedule":["1s","soon","0s"],"timeouts":{"connect":"1s","header":"1h","total":"x"}}`).problem(t, 422)
+	require.ElementsMatch(t, []string{
+		"body.callback_url", "body.types[1]", "body.nonsense", "body.filter", "body.headers.Host", "body.format", "body.auth.token", "body.rate_limit",
+		"body.max_in_flight", "body.ordering", "body.retry_schedule[1]", "body.retry_schedule[2]", "body.timeouts.header", "body.timeouts.total",
+	},
 		sortedKeys(at))
 }
 

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -44,7 +46,7 @@ type typeBody struct {
 // resourceBody describes a resource.
 type resourceBody struct {
 	Types  []typeBody `json:"types,omitempty" maxItems:"200" doc:"the types of events that producers publish"`
-	Policy *object    `json:"policy,omitempty" doc:"kept, not enforced yet"`
+	Policy *object    `json:"policy,omitempty" doc:"retry_schedule and timeouts as in a subscription, for those that have none; the rest is kept, not enforced yet"`
 }
 
 // resourcePatch changes a resource: absent fields stay, null takes a field away.
@@ -62,15 +64,51 @@ type resourceView struct {
 
 // Resolve checks what the schema can't say.
 func (b *resourceBody) Resolve(_ huma.Context, prefix *huma.PathBuffer) []error {
-	return eventTypeFaults(prefix.With(""), b.Types)
+	at := prefix.With("")
+	return append(eventTypeFaults(at, b.Types), policyFaults(at+"policy.", b.Policy.raw())...)
 }
 
 // Resolve checks what the schema can't say.
 func (p *resourcePatch) Resolve(_ huma.Context, prefix *huma.PathBuffer) []error {
+	at := prefix.With("")
+	errs := policyFaults(at+"policy.", p.Policy.Value.raw())
 	if p.Types.Value == nil {
-		return nil
+		return errs
 	}
-	return eventTypeFaults(prefix.With(""), *p.Types.Value)
+	return append(errs, eventTypeFaults(at, *p.Types.Value)...)
+}
+
+// policyFaults checks the part of a policy that is enforced.
+func policyFaults(at string, raw json.RawMessage) []error {
+	var parts struct {
+		RetrySchedule json.RawMessage `json:"retry_schedule"`
+		Timeouts      json.RawMessage `json:"timeouts"`
+	}
+	if len(raw) == 0 || json.Unmarshal(raw, &parts) != nil {
+		return nil // no object: the schema names it
+	}
+	var body policyBody
+	var errs []error
+	if !readStrictly(parts.RetrySchedule, &body.RetrySchedule) {
+		errs = append(errs, fault(at+"retry_schedule", "is not a list of durations such as 30s"))
+		body.RetrySchedule = nil
+	}
+	if !readStrictly(parts.Timeouts, &body.Timeouts) {
+		errs = append(errs, fault(at+"timeouts", "is not an object of the durations connect, header and total"))
+		body.Timeouts = timeoutsBody{}
+	}
+	_, more := body.read(at)
+	return append(errs, more...)
+}
+
+// readStrictly refuses unknown members, since a misspelled one would silently not count.
+func readStrictly(raw json.RawMessage, into any) bool {
+	if len(raw) == 0 {
+		return true
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(into) == nil
 }
 
 func eventTypeFaults(at string, types []typeBody) []error {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -24,31 +25,23 @@ type subscriptionBody struct {
 	Headers     map[string]string `json:"headers,omitempty" maxProperties:"20" doc:"further headers of every callback"`
 	Auth        *authBody         `json:"auth,omitempty" doc:"the credential that callbacks carry; never shown again"`
 	Description string            `json:"description,omitempty" maxLength:"500"`
+	Pace
 	Later
 }
 
 // Later are the contract's fields that do not work yet.
 type Later struct {
-	Filter      *string  `json:"filter,omitempty" doc:"not available yet"`
-	Transform   *string  `json:"transform,omitempty" doc:"not available yet"`
-	RateLimit   *float64 `json:"rate_limit,omitempty" doc:"not available yet"`
-	MaxInFlight *int     `json:"max_in_flight,omitempty" doc:"not available yet"`
-	Ordering    *string  `json:"ordering,omitempty" enum:"none,subject" doc:"none; subject is not available yet"`
+	Filter    *string `json:"filter,omitempty" doc:"not available yet"`
+	Transform *string `json:"transform,omitempty" doc:"not available yet"`
 }
 
 func (l Later) faults(at string) []error {
-	set := []struct {
-		name string
-		yes  bool
-	}{
-		{"filter", l.Filter != nil}, {"transform", l.Transform != nil}, {"rate_limit", l.RateLimit != nil},
-		{"max_in_flight", l.MaxInFlight != nil}, {"ordering", l.Ordering != nil && *l.Ordering == "subject"},
-	}
 	var errs []error
-	for _, field := range set {
-		if field.yes {
-			errs = append(errs, fault(at+field.name, "not available yet: leave it out"))
-		}
+	if l.Filter != nil {
+		errs = append(errs, fault(at+"filter", "not available yet: leave it out"))
+	}
+	if l.Transform != nil {
+		errs = append(errs, fault(at+"transform", "not available yet: leave it out"))
 	}
 	return errs
 }
@@ -75,7 +68,7 @@ func (b *subscriptionBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []
 	if b.CallbackURL != "" {
 		errs = append(errs, urlFaults(policyOf(ctx.Context()), at, b.CallbackURL)...)
 	}
-	return slices.Concat(errs, typeFaults(at, b.Types), headerFaults(at, b.Headers), b.Auth.faults(at), b.Later.faults(at))
+	return slices.Concat(errs, typeFaults(at, b.Types), headerFaults(at, b.Headers), b.Auth.faults(at), b.Pace.faults(at), b.Later.faults(at))
 }
 
 func urlFaults(policy *guard.Policy, at, callbackURL string) []error {
@@ -191,13 +184,14 @@ type subscriptionPatch struct {
 	Auth        optional[authBody]          `json:"auth,omitzero" doc:"null: none"`
 	Description optional[string]            `json:"description,omitzero" maxLength:"500"`
 	Status      optional[contract.Status]   `json:"status,omitzero" enum:"active,paused"`
+	Pace
 	Later
 }
 
 // Resolve checks what the schema can't say.
 func (p *subscriptionPatch) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
 	at := prefix.With("")
-	errs := p.Later.faults(at)
+	errs := append(p.Pace.faults(at), p.Later.faults(at)...)
 	switch {
 	case p.CallbackURL.Sent && p.CallbackURL.Value == nil:
 		errs = append(errs, fault(at+"callback_url", "can't be taken away: give another one or leave it out"))
@@ -223,9 +217,12 @@ func (p *subscriptionPatch) apply(sub *contract.Subscription, now time.Time) {
 	p.Format.apply(&sub.Format)
 	p.Headers.apply(&sub.Headers)
 	p.Description.apply(&sub.Description)
-	p.Status.apply(&sub.Status)
+	p.Pace.apply(sub)
 	if p.Auth.Sent {
 		sub.Auth = p.Auth.Value.auth()
+	}
+	if p.Status.Sent {
+		sub.Status, sub.StatusReason = *p.Status.Value, "" // the reason was that of another status
 	}
 	sub.UpdatedAt = now
 	normalize(sub)
@@ -242,23 +239,35 @@ func normalize(sub *contract.Subscription) {
 	if sub.Format == "" {
 		sub.Format = contract.FormatStructured
 	}
+	if sub.MaxInFlight == contract.DefaultMaxInFlight {
+		sub.MaxInFlight = 0
+	}
+	if sub.Ordering == contract.OrderingNone {
+		sub.Ordering = ""
+	}
+	sub.RateLimit = tenths(sub.RateLimit)
 }
 
 // subscriptionView is a subscription as its consumer sees it.
 type subscriptionView struct {
-	ID          string            `json:"id"`
-	Resource    string            `json:"resource"`
-	Status      contract.Status   `json:"status" enum:"pending,active,paused,disabled"`
-	CallbackURL string            `json:"callback_url"`
-	Types       []string          `json:"types,omitempty"`
-	Format      contract.Format   `json:"format" enum:"cloudevents-structured,cloudevents-binary,data"`
-	Headers     map[string]string `json:"headers,omitempty"`
-	Auth        *authView         `json:"auth,omitempty"`
-	Ordering    string            `json:"ordering" enum:"none"`
-	Description string            `json:"description,omitempty"`
-	CreatedAt   time.Time         `json:"created_at"`
-	UpdatedAt   time.Time         `json:"updated_at"`
-	Secret      string            `json:"secret,omitempty" doc:"signs callbacks (Standard Webhooks); shown on create and rotate only"`
+	ID            string              `json:"id"`
+	Resource      string              `json:"resource"`
+	Status        contract.Status     `json:"status" enum:"pending,active,paused,disabled"`
+	StatusReason  string              `json:"status_reason,omitempty" doc:"why the service itself changed the status"`
+	CallbackURL   string              `json:"callback_url"`
+	Types         []string            `json:"types,omitempty"`
+	Format        contract.Format     `json:"format" enum:"cloudevents-structured,cloudevents-binary,data"`
+	Headers       map[string]string   `json:"headers,omitempty"`
+	Auth          *authView           `json:"auth,omitempty"`
+	RateLimit     float64             `json:"rate_limit,omitempty"`
+	MaxInFlight   int                 `json:"max_in_flight"`
+	Ordering      contract.Ordering   `json:"ordering" enum:"none,subject"`
+	RetrySchedule []contract.Duration `json:"retry_schedule,omitzero" doc:"left out: the resource's, or the service's"`
+	Timeouts      contract.Timeouts   `json:"timeouts,omitzero" doc:"what is left out: the resource's, or the service's"`
+	Description   string              `json:"description,omitempty"`
+	CreatedAt     time.Time           `json:"created_at"`
+	UpdatedAt     time.Time           `json:"updated_at"`
+	Secret        string              `json:"secret,omitempty" doc:"signs callbacks (Standard Webhooks); shown on create and rotate only"`
 }
 
 // authView tells that there is a credential, and no more.
@@ -268,8 +277,11 @@ type authView struct {
 
 func viewOf(sub contract.Subscription) subscriptionView {
 	view := subscriptionView{
-		ID: sub.ID, Resource: sub.Resource, Status: sub.Status, CallbackURL: sub.CallbackURL, Types: sub.Types, Format: sub.Format,
-		Headers: sub.Headers, Ordering: "none", Description: sub.Description, CreatedAt: sub.CreatedAt, UpdatedAt: sub.UpdatedAt,
+		ID: sub.ID, Resource: sub.Resource, Status: sub.Status, StatusReason: sub.StatusReason, CallbackURL: sub.CallbackURL,
+		Types: sub.Types, Format: sub.Format, Headers: sub.Headers, RateLimit: sub.RateLimit,
+		MaxInFlight: cmp.Or(sub.MaxInFlight, contract.DefaultMaxInFlight), Ordering: cmp.Or(sub.Ordering, contract.OrderingNone),
+		RetrySchedule: sub.Delivery.RetrySchedule, Timeouts: sub.Delivery.Timeouts, Description: sub.Description,
+		CreatedAt: sub.CreatedAt, UpdatedAt: sub.UpdatedAt,
 	}
 	if sub.Auth != nil {
 		view.Auth = &authView{sub.Auth.Type}

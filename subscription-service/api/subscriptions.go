@@ -90,6 +90,7 @@ func (s subscriptions) fresh(caller contract.Caller, asked subscriptionBody) con
 		Types: asked.Types, Format: asked.Format, Headers: asked.Headers, Auth: asked.Auth.auth(), Description: asked.Description,
 		Status: contract.StatusActive, Secrets: []contract.Secret{{Value: newSecret()}}, CreatedAt: now, UpdatedAt: now,
 	}
+	asked.Pace.apply(&sub)
 	normalize(&sub)
 	return sub
 }

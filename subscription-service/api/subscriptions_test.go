@@ -23,7 +23,8 @@ func TestSubscribe(t *testing.T) {
 	acme := w.consumer("acme", "orders")
 	asked := map[string]any{
 		"callback_url": hook, "types": []string{"order.created", "order.*"}, "format": "data", "headers": map[string]string{"X-Team": "billing"},
-		"auth": map[string]any{"type": "bearer", "token": "t0ken"}, "ordering": "none", "description": "billing",
+		"auth": map[string]any{"type": "bearer", "token": "t0ken"}, "description": "billing", "rate_limit": 0.5, "max_in_flight": 100,
+		"ordering": "subject", "retry_schedule": []string{"1s", "2m"}, "timeouts": map[string]string{"connect": "300ms", "total": "20s"},
 	}
 	a := w.as(acme, "POST", "/orders/subscribe", asked)
 	require.Equal(t, http.StatusCreated, a.status, "%s", a.body)
@@ -61,7 +62,8 @@ func TestSubscribe(t *testing.T) {
 		a := w.as(acme, "POST", "/orders/subscribe", map[string]any{"callback_url": hook})
 		require.Equal(t, http.StatusCreated, a.status)
 		require.Equal(t, "cloudevents-structured", a.text(t, "format"))
-		again := w.as(acme, "POST", "/orders/subscribe", `{"callback_url":"`+hook+`","types":[],"headers":{},"auth":null,"format":"cloudevents-structured","filter":null}`)
+		again := w.as(acme, "POST", "/orders/subscribe", `{"callback_url":"`+hook+`","types":[],"headers":{},"auth":null,"format":"cloudevents-structured","filter":null,
+			"rate_limit":null,"max_in_flight":10.0,"ordering":"none","retry_schedule":null,"timeouts":{}}`)
 		require.Equal(t, http.StatusOK, again.status, "%s", again.body)
 		require.Equal(t, a.text(t, "id"), again.text(t, "id"))
 	})
@@ -155,6 +157,58 @@ func TestPatch(t *testing.T) {
 	require.Equal(t, http.StatusCreated, second.status)
 	w.as(acme, "PATCH", "/orders/subscribe/"+second.text(t, "id"), map[string]any{"callback_url": "https://two.example/"}).problem(t, http.StatusConflict)
 	require.Equal(t, hook, w.as(acme, "GET", "/orders/subscribe/"+second.text(t, "id"), nil).text(t, "callback_url"))
+}
+
+func TestPatchOfThePace(t *testing.T) {
+	w := newWorld(t)
+	acme := w.consumer("acme", "orders")
+	path := "/orders/subscribe/" + w.as(acme, "POST", "/orders/subscribe", map[string]any{"callback_url": hook}).text(t, "id")
+	patch := func(body string) map[string]any {
+		a := w.as(acme, "PATCH", path, body)
+		require.Equal(t, http.StatusOK, a.status, "%s", a.body)
+		return a.json(t)
+	}
+	fresh := patch(`{}`)
+	require.EqualValues(t, 10, fresh["max_in_flight"])
+	require.Equal(t, "none", fresh["ordering"])
+	for _, unset := range []string{"rate_limit", "retry_schedule", "timeouts", "status_reason"} {
+		require.NotContains(t, fresh, unset)
+	}
+
+	set := patch(`{"rate_limit":12.3,"max_in_flight":1e3,"ordering":"subject","retry_schedule":["1h30m","168h"],"timeouts":{"connect":"1s","header":"2s"}}`)
+	require.InDelta(t, 12.3, set["rate_limit"], 1e-9)
+	require.EqualValues(t, 1000, set["max_in_flight"])
+	require.Equal(t, "subject", set["ordering"])
+	require.Equal(t, []any{"1h30m", "168h"}, set["retry_schedule"])
+	require.Equal(t, map[string]any{"connect": "1s", "header": "2s"}, set["timeouts"])
+
+	once := patch(`{"retry_schedule":[],"timeouts":{"total":"5s"}}`)
+	require.Equal(t, []any{}, once["retry_schedule"], "no retry is not the same as the default")
+	require.Equal(t, map[string]any{"total": "5s"}, once["timeouts"])
+	require.Equal(t, "subject", once["ordering"], "what is not sent stays")
+
+	again := patch(`{"rate_limit":null,"max_in_flight":null,"ordering":null,"retry_schedule":null,"timeouts":null}`)
+	delete(fresh, "updated_at")
+	delete(again, "updated_at")
+	require.Equal(t, fresh, again)
+}
+
+func TestAReasonGoesWithItsStatus(t *testing.T) {
+	w := newWorld(t)
+	acme := w.consumer("acme", "orders")
+	id := w.as(acme, "POST", "/orders/subscribe", map[string]any{"callback_url": hook}).text(t, "id")
+	_, err := w.store.ChangeSubscription(context.Background(), id, func(sub *contract.Subscription) error {
+		sub.Status, sub.StatusReason = contract.StatusDisabled, "the endpoint answered 410"
+		return nil
+	})
+	require.NoError(t, err)
+	path := "/orders/subscribe/" + id
+	require.Equal(t, "the endpoint answered 410", w.as(acme, "GET", path, nil).text(t, "status_reason"))
+	require.Equal(t, "disabled", w.as(acme, "PATCH", path, map[string]any{"description": "d"}).text(t, "status"))
+	require.Equal(t, "the endpoint answered 410", w.as(acme, "GET", path, nil).text(t, "status_reason"))
+	active := w.as(acme, "PATCH", path, map[string]any{"status": "active"}).json(t)
+	require.Equal(t, "active", active["status"])
+	require.NotContains(t, active, "status_reason")
 }
 
 func TestPatchesRace(t *testing.T) {
@@ -277,7 +331,8 @@ func TestDeliveries(t *testing.T) {
 	at := w.clock.Now().UTC().Truncate(time.Millisecond)
 	record(t, w.store, contract.Delivery{ID: "dlv_1", Subscription: id, EventID: "e1", EventSource: "/s", EventType: "a.b",
 		Status: contract.DeliveryFailed, Reason: "gave up", CreatedAt: at, UpdatedAt: at,
-		Attempts: []contract.Attempt{{Number: 1, At: at, Status: 500, Outcome: contract.OutcomeResponse, Error: "answered 500"}}})
+		Attempts: []contract.Attempt{{Number: 1, At: at, Status: 500, Outcome: contract.OutcomeResponse,
+			Detail: contract.DetailAnswerCut, Error: "answered 500"}}})
 	record(t, w.store, contract.Delivery{ID: "dlv_2", Subscription: id, EventID: "e2", EventSource: "/s", EventType: "a.b",
 		Status: contract.DeliverySucceeded, CreatedAt: at.Add(time.Second), UpdatedAt: at.Add(time.Second)})
 
@@ -295,6 +350,7 @@ func TestDeliveries(t *testing.T) {
 	one := w.as(acme, "GET", path+"/dlv_1", nil).json(t)
 	require.Equal(t, "failed", one["status"])
 	require.Len(t, one["attempts"], 1)
+	require.Equal(t, "answer_cut", one["attempts"].([]any)[0].(map[string]any)["detail"])
 	w.as(acme, "GET", path+"/dlv_3", nil).problem(t, http.StatusNotFound)
 	require.Contains(t, w.as(acme, "GET", path+"?status=lost", nil).problem(t, http.StatusUnprocessableEntity), "query.status")
 	require.Contains(t, w.as(acme, "GET", path+"?cursor=x", nil).problem(t, http.StatusBadRequest), "query.cursor")
