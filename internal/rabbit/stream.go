@@ -3,7 +3,6 @@ package rabbit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -52,17 +51,17 @@ type StreamMessage struct {
 //
 // It returns nil when ctx ends or handle returns ErrStopReading, else handle's error or one of Consume's.
 func (c *Conn) ReadStream(ctx context.Context, queue string, from StreamOffset, handle func(context.Context, []StreamMessage) error) error {
-	ctx, stop := context.WithCancel(ctx)
+	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	r := &streamReader{from: from, handle: handle, stop: stop}
 	r.last.Store(-1)
 	k := newConsumer(queue, ConsumeOptions{Prefetch: streamPrefetch, HandOver: true}.withDefaults(), c.log)
 	k.args = r.arguments
-	err := c.consume(ctx, k, func(_ context.Context, batch []*Delivery) { r.read(ctx, batch) })
-	if err == nil {
-		err = r.err
+	err := c.consume(reading, k, func(_ context.Context, batch []*Delivery) { r.read(reading, batch) })
+	if err != nil || ctx.Err() != nil && errors.Is(r.err, ctx.Err()) {
+		return err
 	}
-	return err
+	return r.err
 }
 
 // streamReader is one call of ReadStream.
@@ -85,33 +84,29 @@ func (r *streamReader) arguments() amqp.Table {
 // read hands a batch on. Acknowledging does nothing to a stream: it lets the broker send more.
 func (r *streamReader) read(ctx context.Context, batch []*Delivery) {
 	defer AckAll(batch)
-	messages, err := r.fresh(batch)
-	if err == nil && len(messages) > 0 {
-		err = r.handle(ctx, messages)
+	messages := r.fresh(batch)
+	if len(messages) == 0 {
+		return
 	}
-	if err != nil {
+	if err := r.handle(ctx, messages); err != nil {
 		r.end(err)
 		return
 	}
-	if len(messages) > 0 {
-		r.last.Store(messages[len(messages)-1].Offset)
-	}
+	r.last.Store(messages[len(messages)-1].Offset)
 }
 
-// fresh leaves out what handle has taken already, as when the connection was lost while it did.
-func (r *streamReader) fresh(batch []*Delivery) ([]StreamMessage, error) {
+// fresh leaves out what handle has taken already, as when the connection was lost while it did. The broker puts an offset on
+// everything: it refuses to subscribe like this to what is no stream.
+func (r *streamReader) fresh(batch []*Delivery) []StreamMessage {
 	messages, last := make([]StreamMessage, 0, len(batch)), r.last.Load()
 	for _, d := range batch {
-		offset, ok := d.Headers[streamOffset].(int64)
-		if !ok {
-			return nil, fmt.Errorf("reading %s: a message without an offset: not a stream", d.consumer.queue)
-		}
+		offset, _ := d.Headers[streamOffset].(int64)
 		delete(d.Headers, streamOffset)
 		if offset > last {
 			messages, last = append(messages, StreamMessage{Message: d.Message, Offset: offset}), offset
 		}
 	}
-	return messages, nil
+	return messages
 }
 
 func (r *streamReader) end(err error) {
