@@ -23,6 +23,13 @@ func (k known) Candidates(context.Context, []string) (map[string][]store.Candida
 	return map[string][]store.Candidate{"orders": k}, nil
 }
 
+func (known) Seen(_ context.Context, events []store.EventKey) ([]bool, error) {
+	return make([]bool, len(events)), nil
+}
+func (known) MarkSeen(context.Context, []store.EventKey) error { return nil }
+func (known) JoinLines(context.Context, []store.Place) error   { return nil }
+func (known) LeaveLine(_ context.Context, _, _ string) error   { return nil }
+
 // BenchmarkBatch is the listener's own work on a full batch: read, match, encode. Redis and the broker cost nothing here.
 func BenchmarkBatch(b *testing.B) {
 	for _, wanting := range []int{1, 10, 100} {

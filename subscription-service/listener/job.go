@@ -18,10 +18,11 @@ type job struct {
 	message  rabbit.Message
 	event    *event.Event
 	resource string
-	wanted   []string // ids of the subscriptions
-	commands int      // how many are confirmed
-	reason   string   // why it is dead; "" while it is not
-	stuck    bool     // not even the dead letter can be sent
+	wanted   []store.Candidate
+	commands int    // how many are confirmed
+	again    bool   // its commands were published before
+	reason   string // why it is dead; "" while it is not
+	stuck    bool   // not even the dead letter can be sent
 }
 
 // read never fails: what is no event gets the reason.
@@ -65,21 +66,49 @@ func refusal(m rabbit.Message, resource string) string {
 	return ""
 }
 
-// resourcesOf returns the distinct resources of the jobs that are alive.
+// alive leaves out what is no event.
+func alive(jobs []*job) []*job {
+	return slices.DeleteFunc(slices.Clone(jobs), func(j *job) bool { return j.reason != "" })
+}
+
+// key is what makes two events the same one.
+func (j *job) key() store.EventKey {
+	return store.EventKey{Resource: j.resource, Source: j.event.Source(), ID: j.event.ID()}
+}
+
+func keysOf(jobs []*job) []store.EventKey {
+	keys := make([]store.EventKey, len(jobs))
+	for i, j := range jobs {
+		keys[i] = j.key()
+	}
+	return keys
+}
+
+// resourcesOf returns the distinct resources of the jobs.
 func resourcesOf(jobs []*job) []string {
 	seen := map[string]bool{}
 	for _, j := range jobs {
-		if j.reason == "" {
-			seen[j.resource] = true
-		}
+		seen[j.resource] = true
 	}
 	return slices.Sorted(maps.Keys(seen))
 }
 
-func (j *job) match(candidates map[string][]store.Candidate) {
-	if j.reason != "" {
-		return
+// dropRepeated takes the subscriptions from every event that had its commands before, be it in the same batch.
+func dropRepeated(jobs []*job, seen []bool) {
+	met := map[store.EventKey]bool{}
+	for i, j := range jobs {
+		if len(j.wanted) == 0 {
+			continue
+		}
+		key := j.key()
+		if seen[i] || met[key] {
+			j.again, j.wanted = true, nil
+		}
+		met[key] = true
 	}
+}
+
+func (j *job) match(candidates map[string][]store.Candidate) {
 	found, known := candidates[j.resource]
 	if !known {
 		j.reason = fmt.Sprintf("resource %q does not exist: create it, or correct the routing key", j.resource)
@@ -87,7 +116,7 @@ func (j *job) match(candidates map[string][]store.Candidate) {
 	}
 	for _, c := range found {
 		if contract.MatchesType(c.Types, j.event.Type()) {
-			j.wanted = append(j.wanted, c.Subscription)
+			j.wanted = append(j.wanted, c)
 		}
 	}
 }

@@ -1,29 +1,40 @@
 // Package listener matches events with subscriptions: it takes events from the broker in batches and publishes one callback
 // command for each subscription that wants one. The way of a batch is one line of stages:
 //
-//	read → look the candidates up, once → match → publish commands and dead letters, confirmed → acknowledge
+//	read → look candidates and seen events up, once → match → ordered deliveries join their lines
+//	→ publish commands and dead letters, confirmed → mark the events as seen → acknowledge
 //
 // Nothing is acknowledged before all that follows from the batch is confirmed. While Redis or the broker can't be asked, the
-// batch is kept and tried again.
+// batch is kept and tried again. An event counts as seen once its commands are confirmed: it is no use to tell a second one of
+// an event that nobody wanted, and one whose listener died in between must get through.
 package listener
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
-// Store knows the active subscriptions of resources. A resource that does not exist is missing from the answer.
+// Store is what the listener needs to know and to leave behind; *store.Store is one.
 type Store interface {
+	// Candidates are the active subscriptions of resources. A resource that does not exist is missing from the answer.
 	Candidates(ctx context.Context, resources []string) (map[string][]store.Candidate, error)
+	// Seen tells of each event, in the order asked, whether it was marked within a day.
+	Seen(ctx context.Context, events []store.EventKey) ([]bool, error)
+	MarkSeen(ctx context.Context, events []store.EventKey) error
+	// JoinLines gives deliveries their places, in order. Who has a place keeps it.
+	JoinLines(ctx context.Context, places []store.Place) error
+	LeaveLine(ctx context.Context, line, delivery string) error
 }
 
 // Publisher hands messages to the broker and returns nil once all are confirmed.
@@ -69,7 +80,7 @@ const (
 
 // Run listens until ctx ends; the batch under way is finished then, for as long as drain. An error is final.
 func (l *Listener) Run(ctx context.Context, conn *rabbit.Conn, drain time.Duration) error {
-	options := rabbit.ConsumeOptions{Prefetch: prefetch, MaxBatch: maxBatch, Drain: drain}
+	options := rabbit.ConsumeOptions{Prefetch: prefetch, MaxBatch: maxBatch, Drain: drain, HandOver: true}
 	return conn.Consume(ctx, l.Names.Events, options, func(work context.Context, batch []*rabbit.Delivery) {
 		l.settle(batch, l.process(ctx, work, messagesOf(batch)))
 	})
@@ -120,6 +131,9 @@ func (l *Listener) process(stop, work context.Context, messages []rabbit.Message
 	if err := l.publish(stop, work, jobs); err != nil {
 		return fates
 	}
+	if err := l.mark(stop, work, jobs); err != nil {
+		return fates
+	}
 	for i, job := range jobs {
 		if fates[i] = done; job.stuck {
 			fates[i] = bury
@@ -136,32 +150,62 @@ func (l *Listener) count(job *job) {
 		result = "stuck"
 	case job.reason != "":
 		result = "dead"
+	case job.again:
+		result = "duplicate"
+		l.Log.Debug("an event came again", zap.String("source", contract.Printable(job.event.Source())), zap.String("id", contract.Printable(job.event.ID())))
 	case job.commands == 0:
 		result = "unmatched"
 	}
 	l.Metrics.events.WithLabelValues(result).Inc()
 }
 
-// match looks up the candidates of all resources of the batch, and gives each event its own.
+// match looks up, for the whole batch at once, who may want the events and which were seen, and gives each event its own.
 func (l *Listener) match(stop, work context.Context, jobs []*job) error {
 	start := l.Now()
-	resources := resourcesOf(jobs)
-	if len(resources) == 0 {
+	events := alive(jobs)
+	if len(events) == 0 {
 		return nil
 	}
 	var candidates map[string][]store.Candidate
+	var seen []bool
 	err := l.untilItWorks(stop, "looking subscriptions up", func() (err error) {
-		candidates, err = l.Store.Candidates(work, resources)
+		candidates, seen, err = l.lookUp(work, resourcesOf(events), keysOf(events))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for _, job := range jobs {
+	for _, job := range events {
 		job.match(candidates)
 	}
+	dropRepeated(events, seen)
 	l.Metrics.match.Observe(l.Now().Sub(start).Seconds())
 	return nil
+}
+
+// lookUp asks both questions at a time, so that they take as long as one.
+func (l *Listener) lookUp(ctx context.Context, resources []string, events []store.EventKey) (map[string][]store.Candidate, []bool, error) {
+	var seen []bool
+	var seenErr error
+	var asking sync.WaitGroup
+	asking.Go(func() { seen, seenErr = l.Store.Seen(ctx, events) })
+	candidates, err := l.Store.Candidates(ctx, resources)
+	asking.Wait()
+	return candidates, seen, errors.Join(err, seenErr)
+}
+
+// mark remembers the events whose commands are confirmed. A dead letter may come again once its fault is mended.
+func (l *Listener) mark(stop, work context.Context, jobs []*job) error {
+	var events []store.EventKey
+	for _, j := range alive(jobs) {
+		if j.commands > 0 {
+			events = append(events, j.key())
+		}
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	return l.untilItWorks(stop, "marking events as seen", func() error { return l.Store.MarkSeen(work, events) })
 }
 
 // untilItWorks tries again and again, with a growing wait, until stop ends; only then it returns an error. What no other try

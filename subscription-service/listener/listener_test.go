@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
@@ -35,17 +36,22 @@ type fake struct {
 
 	mu         sync.Mutex
 	candidates map[string][]store.Candidate
+	seen       map[store.EventKey]bool
+	lines      map[string][]string
 	lookups    int
 	largest    int // of the publishes
 	published  []rabbit.Message
 	taken      map[string]int
-	storeErrs  []error // of the next calls, nil for a good one
+	storeErrs  []error // of the next lookups, nil for a good one
+	joinErrs   []error
+	leaveErrs  []error
+	markErrs   []error
 	brokerErrs []error
 	limit      func(rabbit.Message) bool // what is too large
 }
 
 func newFake(t *testing.T) *fake {
-	f := &fake{t: t, candidates: map[string][]store.Candidate{}, taken: map[string]int{}, limit: tooManyHeaders}
+	f := &fake{t: t, candidates: map[string][]store.Candidate{}, seen: map[store.EventKey]bool{}, lines: map[string][]string{}, taken: map[string]int{}, limit: tooManyHeaders}
 	f.listener = &Listener{
 		Store: f, Publisher: f, Names: rabbit.NamesFor("fake"), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
 		Wait: func(_ context.Context, n int) { f.waits = append(f.waits, n) },
@@ -77,6 +83,46 @@ func (f *fake) Candidates(_ context.Context, resources []string) (map[string][]s
 	return found, nil
 }
 
+func (f *fake) Seen(_ context.Context, events []store.EventKey) ([]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen := make([]bool, len(events))
+	for i, e := range events {
+		seen[i] = f.seen[e]
+	}
+	return seen, nil
+}
+
+func (f *fake) MarkSeen(_ context.Context, events []store.EventKey) error {
+	if err := next(&f.markErrs); err != nil {
+		return err
+	}
+	for _, e := range events {
+		f.seen[e] = true
+	}
+	return nil
+}
+
+func (f *fake) JoinLines(_ context.Context, places []store.Place) error {
+	if err := next(&f.joinErrs); err != nil {
+		return err
+	}
+	for _, p := range places {
+		if !slices.Contains(f.lines[p.Line], p.Delivery) {
+			f.lines[p.Line] = append(f.lines[p.Line], p.Delivery)
+		}
+	}
+	return nil
+}
+
+func (f *fake) LeaveLine(_ context.Context, line, delivery string) error {
+	if err := next(&f.leaveErrs); err != nil {
+		return err
+	}
+	f.lines[line] = slices.DeleteFunc(f.lines[line], func(d string) bool { return d == delivery })
+	return nil
+}
+
 func (f *fake) Publish(_ context.Context, messages ...rabbit.Message) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,6 +152,19 @@ func (f *fake) resource(name string) { f.candidates[name] = nil }
 
 func (f *fake) subscribe(id, resource string, types ...string) {
 	f.candidates[resource] = append(f.candidates[resource], store.Candidate{Subscription: id, Types: types})
+}
+
+func (f *fake) subscribeInOrder(id, resource string) {
+	f.candidates[resource] = append(f.candidates[resource], store.Candidate{Subscription: id, Ordered: true})
+}
+
+func (f *fake) ahead(c contract.Command) string {
+	line := f.lines[c.Line()]
+	require.Contains(f.t, line, c.Delivery)
+	if line[0] == c.Delivery {
+		return ""
+	}
+	return line[0]
 }
 
 func (f *fake) send(messages ...rabbit.Message) {
@@ -157,8 +216,10 @@ func TestOneLookupPerBatchAndBoundedPublishes(t *testing.T) {
 func TestDependenciesThatFail(t *testing.T) {
 	down := errors.New("down")
 	f := newFake(t)
-	f.subscribe("sub_1", "orders")
+	f.subscribeInOrder("sub_1", "orders")
 	f.storeErrs = []error{down, down, nil}
+	f.joinErrs = []error{down}
+	f.markErrs = []error{down, down}
 	f.brokerErrs = []error{rabbit.ErrUnavailable, rabbit.ErrNacked, &rabbit.ReturnedError{}, down, nil}
 	var troubles []string
 	f.listener.Wait = func(_ context.Context, n int) {
@@ -170,20 +231,23 @@ func TestDependenciesThatFail(t *testing.T) {
 	f.send(someEvent(1))
 	f.commands(1)
 	f.dead(0)
-	require.Equal(t, []int{1, 2, 1, 2, 3, 4}, f.waits)
+	require.Equal(t, []int{1, 2, 1, 1, 2, 3, 4, 1, 2}, f.waits)
 	require.Contains(t, troubles[0], "looking subscriptions up")
-	require.Contains(t, troubles[2], "publishing")
+	require.Contains(t, troubles[2], "lining deliveries up")
+	require.Contains(t, troubles[3], "publishing")
+	require.Contains(t, troubles[7], "marking events as seen")
 	require.NoError(t, f.listener.Ready(never()))
 }
 
 func TestNothingIsDoneWhenToldToStop(t *testing.T) {
 	for name, arm := range map[string]func(f *fake, always []error){
 		"store":  func(f *fake, always []error) { f.storeErrs = always },
+		"lines":  func(f *fake, always []error) { f.joinErrs = always },
 		"broker": func(f *fake, always []error) { f.brokerErrs = always },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
-			f.subscribe("sub_1", "orders")
+			f.subscribeInOrder("sub_1", "orders")
 			arm(f, slices.Repeat([]error{errors.New("down")}, 100))
 			stop, cancel := context.WithCancel(context.Background())
 			f.listener.Wait = func(_ context.Context, n int) {
@@ -217,6 +281,40 @@ func TestWhatCanNotBeSentAtAll(t *testing.T) {
 	require.Equal(t, []fate{done, bury, done}, f.listener.process(never(), never(), []rabbit.Message{someEvent(1), bad, someEvent(3)}))
 	f.commands(2)
 	require.InDelta(t, 1, testutil.ToFloat64(f.listener.Metrics.events.WithLabelValues("stuck")), 0)
+}
+
+func TestADeadLetterLeavesNobodyInLine(t *testing.T) {
+	f := newFake(t)
+	f.subscribeInOrder("sub_1", "orders")
+	f.subscribeInOrder("sub_2", "orders")
+	f.limit = func(m rabbit.Message) bool { return m.Exchange == f.names().Commands && string(m.Body) == `"x"` }
+	f.leaveErrs = []error{errors.New("down")}
+	bad := someEvent(1)
+	bad.Body = []byte(`"x"`)
+	f.send(bad, someEvent(2))
+	f.dead(1)
+	for _, c := range decode(t, f.commands(2)) {
+		require.Equal(t, []string{c.Delivery}, f.lines[c.Line()], "the bad event is in nobody's way")
+	}
+	f.limit = tooManyHeaders
+	f.send(bad)
+	f.commands(2) // a dead letter that was mended is not a duplicate
+}
+
+func TestAnEventIsSeenOnceItsCommandsAreConfirmed(t *testing.T) {
+	f := newFake(t)
+	f.subscribe("sub_1", "orders")
+	stop, cancel := context.WithCancel(context.Background())
+	f.markErrs = slices.Repeat([]error{errors.New("down")}, 3)
+	f.listener.Wait = func(context.Context, int) { cancel() }
+	require.Equal(t, []fate{giveBack}, f.listener.process(stop, never(), []rabbit.Message{someEvent(1)}))
+	first := decode(t, f.commands(1))
+	f.markErrs = nil
+	f.send(someEvent(1))
+	require.Equal(t, first[0].Delivery, decode(t, f.commands(1))[0].Delivery, "the same delivery: the engine tells")
+	f.send(someEvent(1), someEvent(1))
+	f.commands(0)
+	require.InDelta(t, 2, testutil.ToFloat64(f.listener.Metrics.events.WithLabelValues("duplicate")), 0)
 }
 
 func TestDeadLetterWithHeadersTooLong(t *testing.T) {

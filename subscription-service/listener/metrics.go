@@ -14,7 +14,7 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "events_total", Help: "Events done with, by result: matched, unmatched, dead (a dead letter), stuck.",
+			Name: "events_total", Help: "Events done with, by result: matched, unmatched, duplicate, dead (a dead letter), stuck.",
 		}, []string{"result"}),
 		commands: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "commands_published_total", Help: "Callback commands that the broker has confirmed.",
@@ -27,7 +27,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30},
 		}),
 	}
-	for _, result := range []string{"matched", "unmatched", "dead", "stuck"} {
+	for _, result := range []string{"matched", "unmatched", "duplicate", "dead", "stuck"} {
 		m.events.WithLabelValues(result) // there from the start, as zero
 	}
 	registry.MustRegister(m.events, m.commands, m.batch, m.match)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
 // headerRoutingKey keeps the original routing key of a dead letter where tools show it.
@@ -19,6 +20,8 @@ const headerRoutingKey = "x-webhook-routing-key"
 type outgoing struct {
 	job     *job
 	message rabbit.Message
+	place   store.Place // of an ordered delivery
+	dead    bool        // a dead letter
 }
 
 // publish sends all that follows from a batch: first the commands, then the dead letters, among them those of events whose
@@ -35,11 +38,11 @@ func (l *Listener) commands(jobs []*job) iter.Seq[outgoing] {
 	created := l.Now().UTC().Truncate(time.Millisecond)
 	return func(yield func(outgoing) bool) {
 		for _, j := range jobs {
-			for _, subscription := range j.wanted {
+			for _, wants := range j.wanted {
 				if j.reason != "" {
 					break
 				}
-				if !yield(outgoing{j, l.command(j, subscription, created)}) {
+				if !yield(l.command(j, wants, created)) {
 					return
 				}
 			}
@@ -47,8 +50,10 @@ func (l *Listener) commands(jobs []*job) iter.Seq[outgoing] {
 	}
 }
 
-func (l *Listener) command(j *job, subscription string, created time.Time) rabbit.Message {
-	return l.Names.ToCommands(rabbit.CommandMessage(contract.NewCommand(j.event, subscription, j.resource, created)))
+func (l *Listener) command(j *job, wants store.Candidate, created time.Time) outgoing {
+	c := contract.NewCommand(j.event, wants.Subscription, j.resource, created)
+	c.Ordered = wants.Ordered
+	return outgoing{job: j, message: l.Names.ToCommands(rabbit.CommandMessage(c)), place: store.Place{Line: c.Line(), Delivery: c.Delivery}}
 }
 
 func (l *Listener) dead(jobs []*job) iter.Seq[outgoing] {
@@ -58,7 +63,7 @@ func (l *Listener) dead(jobs []*job) iter.Seq[outgoing] {
 				continue
 			}
 			l.Log.Warn("an event can't be processed", zap.String("reason", j.reason), zap.String("routing_key", contract.Printable(j.message.RoutingKey)))
-			if !yield(outgoing{j, l.deadLetter(j)}) {
+			if !yield(outgoing{job: j, message: l.deadLetter(j), dead: true}) {
 				return
 			}
 		}
@@ -76,13 +81,42 @@ func (l *Listener) sendAll(stop, work context.Context, all iter.Seq[outgoing]) e
 	chunk := make([]outgoing, 0, maxPublish)
 	for out := range all {
 		if chunk = append(chunk, out); len(chunk) == maxPublish {
-			if err := l.send(stop, work, chunk); err != nil {
+			if err := l.sendChunk(stop, work, chunk); err != nil {
 				return err
 			}
 			chunk = chunk[:0]
 		}
 	}
+	return l.sendChunk(stop, work, chunk)
+}
+
+// sendChunk gives ordered deliveries their places before anybody can see their commands.
+func (l *Listener) sendChunk(stop, work context.Context, chunk []outgoing) error {
+	if err := l.join(stop, work, chunk); err != nil {
+		return err
+	}
 	return l.send(stop, work, chunk)
+}
+
+func (l *Listener) join(stop, work context.Context, chunk []outgoing) error {
+	var places []store.Place
+	for _, out := range chunk {
+		if out.place.Line != "" {
+			places = append(places, out.place)
+		}
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	return l.untilItWorks(stop, "lining deliveries up", func() error { return l.Store.JoinLines(work, places) })
+}
+
+// leave makes way for those behind a delivery that will not come.
+func (l *Listener) leave(stop, work context.Context, place store.Place) error {
+	if place.Line == "" {
+		return nil
+	}
+	return l.untilItWorks(stop, "taking a delivery out of its line", func() error { return l.Store.LeaveLine(work, place.Line, place.Delivery) })
 }
 
 // send publishes a chunk. If one of its messages can't be sent at all, they go one by one, so that it holds nobody up.
@@ -122,7 +156,7 @@ func (l *Listener) confirm(stop, work context.Context, chunk []outgoing) error {
 
 func (l *Listener) sent(chunk []outgoing) {
 	for _, out := range chunk {
-		if out.job.reason == "" {
+		if !out.dead {
 			out.job.commands++
 			l.Metrics.commands.Inc()
 		}
@@ -133,13 +167,13 @@ func (l *Listener) sent(chunk []outgoing) {
 // headers, and if that does not help the broker moves the event itself.
 func (l *Listener) tooLarge(stop, work context.Context, out outgoing, cause error) error {
 	j := out.job
-	if j.reason == "" {
+	if !out.dead {
 		j.reason = "the event's attributes are too long for a callback command: " + cause.Error()
-		return nil // the dead letters are next
+		return l.leave(stop, work, out.place) // the dead letters are next
 	}
 	bare := j.message
 	bare.Headers = nil
-	err := l.confirm(stop, work, []outgoing{{j, l.deadLetter(&job{message: bare, reason: j.reason + " (its headers are too long to keep)"})}})
+	err := l.confirm(stop, work, []outgoing{{message: l.deadLetter(&job{message: bare, reason: j.reason + " (its headers are too long to keep)"})}})
 	if errors.Is(err, rabbit.ErrTooLarge) {
 		l.Log.Error("an event can't be published as a dead letter: the broker moves it there, without this reason", zap.Error(err))
 		j.stuck = true

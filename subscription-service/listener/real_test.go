@@ -89,11 +89,31 @@ func (r *real) resource(name string) {
 
 func (r *real) subscribe(id, resource string, types ...string) {
 	r.t.Helper()
-	_, created, err := r.store.CreateSubscription(context.Background(), contract.Subscription{
-		ID: id, Consumer: "con", Resource: resource, CallbackURL: "https://consumer.example/" + id, Types: types, Status: contract.StatusActive, CreatedAt: time.Now(),
-	})
+	r.create(contract.Subscription{ID: id, Resource: resource, Types: types})
+}
+
+func (r *real) subscribeInOrder(id, resource string) {
+	r.t.Helper()
+	r.create(contract.Subscription{ID: id, Resource: resource, Ordering: contract.OrderingSubject})
+}
+
+func (r *real) create(sub contract.Subscription) {
+	r.t.Helper()
+	sub.Consumer, sub.CallbackURL, sub.Status, sub.CreatedAt = "con", "https://consumer.example/"+sub.ID, contract.StatusActive, time.Now()
+	_, created, err := r.store.CreateSubscription(context.Background(), sub)
 	require.NoError(r.t, err)
 	require.True(r.t, created)
+}
+
+func (r *real) ahead(c contract.Command) string {
+	r.t.Helper()
+	pending := store.Pending{Delivery: c.Delivery, Subscription: c.Subscription, Resource: c.Resource, Line: c.Line()}
+	standings, err := r.store.Standings(context.Background(), []store.Pending{pending})
+	require.NoError(r.t, err)
+	if standings[0].Ahead == nil {
+		return ""
+	}
+	return standings[0].Ahead.ID
 }
 
 func (r *real) send(messages ...rabbit.Message) {

@@ -19,6 +19,10 @@ import (
 type harness interface {
 	resource(name string)
 	subscribe(id, resource string, types ...string)
+	// subscribeInOrder is for all types, ordered by subject.
+	subscribeInOrder(id, resource string)
+	// ahead is the delivery that has to be done with before this command's turn comes; empty if none.
+	ahead(c contract.Command) string
 	// send publishes messages to the events exchange, by their routing keys.
 	send(messages ...rabbit.Message)
 	// commands waits for n more commands, dead for n more dead letters.
@@ -63,11 +67,26 @@ func behaves(t *testing.T, start func(t *testing.T) harness) {
 		h.send(binary("lonely.order.created", "e3", "order.created", nil), binary("payments.paid", "e4", "paid", nil))
 		require.Equal(t, []string{"sub_payments"}, subscriptions(decode(t, h.commands(1))))
 	})
-	t.Run("the same event again is the same delivery", func(t *testing.T) {
-		h.send(binary("payments.paid", "e5", "paid", nil), binary("payments.paid", "e5", "paid", nil))
-		commands := decode(t, h.commands(2))
-		require.Equal(t, commands[0].Delivery, commands[1].Delivery)
+	t.Run("the same event again makes no second delivery", func(t *testing.T) {
+		again := binary("payments.paid", "e5", "paid", nil)
+		h.send(again, again)
+		commands := decode(t, h.commands(1))
+		require.Equal(t, contract.DeliveryID("/shop", "e5", "sub_payments"), commands[0].Delivery)
+		h.send(again, binary("payments.paid", "e5a", "paid", nil))
+		require.Equal(t, "e5a", decode(t, h.commands(1))[0].Event.ID())
+		other := binary("payments.paid", "e5", "paid", nil)
+		other.Headers["cloudEvents_source"] = "/another"
+		h.send(other)
+		require.Equal(t, "/another", decode(t, h.commands(1))[0].Event.Source(), "the same id of another source is another event")
 	})
+	t.Run("an event that nobody wanted may come again", func(t *testing.T) {
+		h.resource("late")
+		h.send(binary("late.a", "e8", "a", nil))
+		h.subscribe("sub_late", "late")
+		h.send(binary("late.a", "e8", "a", nil))
+		require.Equal(t, []string{"sub_late"}, subscriptions(decode(t, h.commands(1))))
+	})
+	t.Run("ordered deliveries stand in line by subject", func(t *testing.T) { inLine(t, h) })
 	t.Run("a new subscription gets the next event", func(t *testing.T) {
 		h.subscribe("sub_new", "lonely", "a")
 		h.send(binary("lonely.a", "e6", "a", nil))
@@ -87,6 +106,27 @@ func behaves(t *testing.T, start func(t *testing.T) harness) {
 		}
 		require.Len(t, seen, n)
 	})
+}
+
+func inLine(t *testing.T, h harness) {
+	h.resource("ledger")
+	h.subscribeInOrder("sub_ordered", "ledger")
+	h.subscribe("sub_unordered", "ledger")
+	var batch []rabbit.Message
+	for _, id := range []string{"a1", "b1", "a2", "a3"} {
+		m := binary("ledger.entry", id, "entry", nil)
+		m.Headers["cloudEvents_subject"] = id[:1]
+		batch = append(batch, m)
+	}
+	h.send(batch...)
+	delivery := func(event string) string { return contract.DeliveryID("/shop", event, "sub_ordered") }
+	want := map[string]string{"a1": "", "a2": delivery("a1"), "a3": delivery("a1"), "b1": ""}
+	for _, c := range decode(t, h.commands(2*len(batch))) {
+		require.Equal(t, c.Subscription == "sub_ordered", c.Ordered)
+		if c.Ordered {
+			require.Equal(t, want[c.Event.ID()], h.ahead(c), c.Event.ID())
+		}
+	}
 }
 
 func poison(t *testing.T, h harness) {
