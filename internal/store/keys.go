@@ -11,9 +11,18 @@ func (k keys) consumerKeys(id string) string    { return k.namespace + ":consume
 func (k keys) consumerSubs(id string) string    { return k.namespace + ":consumer:" + id + ":subs" }     // SET of subscription ids
 func (k keys) subscription(id string) string    { return k.namespace + ":sub:" + id }                    // STRING Subscription
 func (k keys) fingerprint(f string) string      { return k.namespace + ":same:" + f }                    // STRING subscription id
-func (k keys) delivery(id string) string        { return k.namespace + ":delivery:" + id }               // HASH s status, d Delivery, a1… Attempt
+func (k keys) delivery(id string) string        { return k.namespace + ":delivery:" + id }               // STRING see record.go
 func (k keys) deliveries(sub string) string     { return k.namespace + ":deliveries:" + sub }            // ZSET created ms → delivery id
-func (k keys) match(resource string) string     { return k.namespace + ":match:" + resource }            // HASH subscription id → type patterns, active ones only
+func (k keys) line(id string) string            { return k.namespace + ":line:" + id }                   // ZSET place → delivery id
+func (k keys) lastPlace() string                { return k.namespace + ":line:last" }                    // STRING counts the places of all lines
+func (k keys) lineChanges() string              { return k.namespace + ":lines" }                        // CHANNEL ids of lines that a delivery left, one to a line of text
+func (k keys) seen(event string) string         { return k.namespace + ":e:" + event }                   // STRING under 16 bytes of the event's SHA-256
+func (k keys) rate(sub string) string           { return k.namespace + ":rate:" + sub }                  // STRING redis_rate's
+func (k keys) failing(sub string) string        { return k.namespace + ":failing:" + sub }               // STRING ms since when
+func (k keys) replay(sub, id string) string     { return k.namespace + ":replay:" + sub + ":" + id }     // STRING Replay
+func (k keys) replaying(f string) string        { return k.namespace + ":replaying:" + f }               // STRING id of the running replay that asks for that
+func (k keys) probe() string                    { return k.namespace + ":probe" }                        // STRING written to see whether writing works
+func (k keys) match(resource string) string     { return k.namespace + ":match:" + resource }            // HASH subscription id → see candidate, active ones only
 func (k keys) matchVersion(res string) string   { return k.namespace + ":match:" + res + ":version" }    // STRING a new token at each change of the hash
 func (k keys) list(consumer, res string) string { return k.namespace + ":subs:" + consumer + ":" + res } // ZSET created ms → subscription id
 func (k keys) resourceSubs(res string) string   { return k.namespace + ":resource:" + res + ":subs" }    // SET of subscription ids

@@ -118,8 +118,9 @@ func (c *matchCache) stale(versions map[string]string) []string {
 
 func candidatesOf(hash map[string]string) []Candidate {
 	candidates := make([]Candidate, 0, len(hash))
-	for id, types := range hash {
-		candidates = append(candidates, Candidate{Subscription: id, Types: strings.Fields(strings.TrimPrefix(types, "|"))})
+	for id, text := range hash {
+		ordering, types, _ := strings.Cut(text, "|")
+		candidates = append(candidates, Candidate{id, strings.Fields(types), ordering != ""})
 	}
 	return candidates
 }

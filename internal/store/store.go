@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 // What callers match with errors.Is. Every other error means that Redis could not be asked.
@@ -41,9 +43,13 @@ type Options struct {
 
 // Store speaks to one Redis. It is safe for concurrent use.
 type Store struct {
-	rdb   *redis.Client
-	key   keys
-	match matchCache
+	rdb       *redis.Client
+	key       keys
+	match     matchCache
+	subs      parsed[*contract.Subscription]
+	policies  parsed[contract.DeliveryPolicy]
+	lists     tended
+	exchanged traffic
 }
 
 // Open makes a store. It does not connect yet: see Ping.
@@ -61,13 +67,23 @@ func Open(o Options) (*Store, error) {
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = o.Timeout, o.Timeout, o.Timeout, o.Timeout
 	opts.MaxRetries = 1
 	opts.ContextTimeoutEnabled = true
-	return &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace}, match: matchCache{resources: map[string]matchEntry{}}}, nil
+	s := &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace}, match: matchCache{resources: map[string]matchEntry{}}}
+	s.rdb.AddHook(&s.exchanged)
+	return s, nil
 }
 
 // Ping reports whether Redis answers.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.rdb.Ping(ctx).Err(); err != nil {
 		return fmt.Errorf("asking Redis: %w", err)
+	}
+	return nil
+}
+
+// Writable reports whether Redis takes writes: one that is full, or can't save, still answers.
+func (s *Store) Writable(ctx context.Context) error {
+	if err := s.rdb.Set(ctx, s.key.probe(), 1, time.Minute).Err(); err != nil {
+		return fmt.Errorf("writing to Redis: %w", err)
 	}
 	return nil
 }
@@ -96,4 +112,24 @@ func decode[T any](text string, err error, what string) (T, error) {
 		return v, fmt.Errorf("reading %s: %w: %w", what, ErrDamaged, err)
 	}
 	return v, nil
+}
+
+// mostPerScript bounds what one call of a script is asked for: Redis does nothing else meanwhile, and Lua passes a few
+// thousand arguments at most.
+const mostPerScript = 256
+
+// pipelined runs a pipeline, and once more if Redis does not know its script: one that was restarted, or is new. A pipeline
+// can't fall back by itself.
+func (s *Store) pipelined(ctx context.Context, script *redis.Script, fill func(redis.Pipeliner)) error {
+	for loaded := false; ; loaded = true {
+		pipe := s.rdb.Pipeline()
+		fill(pipe)
+		_, err := pipe.Exec(ctx)
+		if loaded || !redis.HasErrorPrefix(err, "NOSCRIPT") {
+			return err
+		}
+		if err := script.Load(ctx, s.rdb).Err(); err != nil {
+			return err
+		}
+	}
 }

@@ -148,13 +148,11 @@ func TestDamagedRecords(t *testing.T) {
 	require.NoError(t, s.rdb.Set(ctx, s.key.subscription("sub_1"), `{"id":`, 0).Err())
 	require.NoError(t, s.rdb.HSet(ctx, s.key.resources(), "orders", `[]`).Err())
 	require.NoError(t, s.rdb.HSet(ctx, s.key.consumers(), "con_1", `"x"`).Err())
-	require.NoError(t, s.rdb.HSet(ctx, s.key.delivery("dlv_1"), "a1", `{`).Err())
+	require.NoError(t, s.rdb.Append(ctx, s.key.delivery("dlv_1"), "1 {\n").Err())
 
 	_, err := s.Subscription(ctx, "sub_1")
 	require.ErrorIs(t, err, ErrDamaged)
 	_, _, err = s.Subscriptions(ctx, "con_1", "orders", "", 10)
-	require.ErrorIs(t, err, ErrDamaged)
-	_, err = s.Standings(ctx, []Pending{{Delivery: "dlv_1", Subscription: "sub_1"}})
 	require.ErrorIs(t, err, ErrDamaged)
 	_, err = s.Resource(ctx, "orders")
 	require.ErrorIs(t, err, ErrDamaged)
@@ -164,7 +162,7 @@ func TestDamagedRecords(t *testing.T) {
 	require.ErrorIs(t, err, ErrDamaged)
 	_, err = s.Delivery(ctx, "sub_1", "dlv_1")
 	require.ErrorIs(t, err, ErrDamaged)
-	require.NoError(t, s.rdb.HSet(ctx, s.key.delivery("dlv_1"), "d", `{`).Err())
+	require.NoError(t, s.rdb.Set(ctx, s.key.delivery("dlv_1"), "1 pending\n{\n", 0).Err())
 	_, _, err = s.Deliveries(ctx, "sub_1", "", "", 10)
 	require.ErrorIs(t, err, ErrDamaged)
 }

@@ -171,7 +171,7 @@ func (s *Store) deleteSubscription(ctx context.Context, sub contract.Subscriptio
 	n, err := deleteSubscription.Run(ctx, s.rdb, []string{
 		s.key.subscription(id), s.key.fingerprint(sub.Fingerprint()), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.matchVersion(sub.Resource), s.key.consumerSubs(sub.Consumer),
-		s.key.resourceSubs(sub.Resource), s.key.deliveries(id),
+		s.key.resourceSubs(sub.Resource), s.key.deliveries(id), s.key.failing(id),
 	}, id, contract.NewID("v"), sub.Revision).Int()
 	switch {
 	case err != nil:
@@ -185,13 +185,13 @@ func (s *Store) deleteSubscription(ctx context.Context, sub contract.Subscriptio
 }
 
 // deleteSubscription
-// KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 match version, 6 consumer's, 7 resource's, 8 deliveries.
+// KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 match version, 6 consumer's, 7 resource's, 8 deliveries, 9 since when it fails.
 // ARGV 1 id, 2 version token, 3 expected revision. Output: 1 done, 0 not there, -1 another revision.
 var deleteSubscription = redis.NewScript(`
 local record = redis.call('GET', KEYS[1])
 if not record then return 0 end
 if cjson.decode(record).revision ~= tonumber(ARGV[3]) then return -1 end
-redis.call('DEL', KEYS[1], KEYS[8])
+redis.call('DEL', KEYS[1], KEYS[8], KEYS[9])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('HDEL', KEYS[4], ARGV[1])
@@ -200,12 +200,17 @@ redis.call('SREM', KEYS[6], ARGV[1])
 redis.call('SREM', KEYS[7], ARGV[1])
 return 1`)
 
-// candidate is what the listener needs of an active subscription; "" for any other.
+// candidate is what the listener needs of an active subscription: "o" if it is ordered, a bar, its type patterns, which have
+// no space. It is "" for any other.
 func candidate(sub contract.Subscription) string {
 	if sub.Status != contract.StatusActive {
 		return ""
 	}
-	return "|" + strings.Join(sub.Types, " ") // type patterns have no space; the bar keeps "all types" apart from ""
+	types := "|" + strings.Join(sub.Types, " ")
+	if sub.Ordering == contract.OrderingSubject {
+		return "o" + types
+	}
+	return types
 }
 
 // ChangeSubscription reads a subscription, lets change alter it and writes it back, again if somebody else was faster.
