@@ -1,0 +1,219 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+)
+
+// How long and how much of deliveries is kept for the deliveries calls.
+const (
+	deliveryLife = 7 * 24 * time.Hour
+	listLife     = 2 * deliveryLife
+	mostKept     = 1000 // of a subscription's deliveries, a few more until its list is tended to
+	mostAttempts = 100  // of a delivery, the newest
+)
+
+// Record is the state of a delivery that is to be kept, with the attempts that are new.
+type Record struct {
+	contract.Delivery
+
+	// Line is where the delivery stands; it leaves it unless its status is pending. Empty unless it is ordered.
+	Line string
+}
+
+// RecordDeliveries keeps the state of deliveries that are not ordered.
+func (s *Store) RecordDeliveries(ctx context.Context, deliveries []contract.Delivery) error {
+	records := make([]Record, len(deliveries))
+	for i, d := range deliveries {
+		records[i].Delivery = d
+	}
+	return s.Record(ctx, records)
+}
+
+// Record keeps the state of deliveries, each with the attempts that it carries, for seven days from now or from its next
+// attempt. A record of a later attempt stays as it is, and so does one of the same attempt that is final: recording again
+// changes nothing. What is done with leaves its line.
+func (s *Store) Record(ctx context.Context, records []Record) error {
+	for chunk := range slices.Chunk(records, mostPerScript) {
+		if err := s.record(ctx, chunk, time.Now()); err != nil {
+			return fmt.Errorf("recording deliveries: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) record(ctx context.Context, records []Record, now time.Time) error {
+	lists := s.listsOf(records, now)
+	names := make([]string, 0, len(records)+2*len(lists))
+	args := make([]any, 0, 7+7*len(records)+5*len(lists))
+	args = append(args, len(records), s.key.delivery(""), s.key.line(""), s.key.lineChanges(), int64(listLife/time.Second), mostKept, mostAttempts)
+	for _, r := range records {
+		names = append(names, s.key.delivery(r.ID))
+		args = append(args, r.ID, r.AttemptCount, string(r.Status), int64(lifeOf(r.Delivery)/time.Second), headText(r.Delivery), attemptsText(r.Attempts), r.Line)
+	}
+	for _, l := range lists {
+		names = append(names, s.key.subscription(l.subscription))
+		args = append(append(args, l.tend, len(l.entries)), l.entries...)
+	}
+	for _, l := range lists {
+		names = append(names, s.key.deliveries(l.subscription))
+	}
+	if err := recordDeliveries.Run(ctx, s.rdb, names, args...).Err(); err != nil {
+		return err
+	}
+	for _, l := range lists {
+		s.lists.got(l.subscription, len(l.entries)/2, now, l.tend)
+	}
+	return nil
+}
+
+// listed are the deliveries that a subscription's list gets.
+type listed struct {
+	subscription string
+	tend         bool
+	entries      []any // created ms, id…
+}
+
+func (s *Store) listsOf(records []Record, now time.Time) []*listed {
+	var lists []*listed
+	of := make(map[string]*listed, len(records))
+	for _, r := range records {
+		l := of[r.Subscription]
+		if l == nil {
+			l = &listed{subscription: r.Subscription}
+			of[r.Subscription] = l
+			lists = append(lists, l)
+		}
+		l.entries = append(l.entries, r.CreatedAt.UnixMilli(), r.ID)
+	}
+	for _, l := range lists {
+		l.tend = s.lists.due(l.subscription, len(l.entries)/2, now)
+	}
+	return lists
+}
+
+// lifeOf is how long a record is kept: a pending one must not end before its next attempt.
+func lifeOf(d contract.Delivery) time.Duration {
+	return deliveryLife + max(0, d.NextAttempt.Sub(d.UpdatedAt))
+}
+
+// recordDeliveries
+// KEYS n deliveries, then m subscriptions, then their m lists.
+// ARGV 1 n, 2 prefix of deliveries, 3 prefix of lines, 4 channel of lines, 5 life of a list in seconds, 6 most kept of a list,
+// 7 most attempts kept; for each delivery: id, attempt count, status, life in seconds, head, attempts, line or "";
+// for each list: 1 to tend to it, number of entries, created ms, id…
+// Output: 1. Each delivery is one text, see headText: a hash would take three times the commands.
+var recordDeliveries = redis.NewScript(`
+local n, at = tonumber(ARGV[1]), 7
+local m = (#KEYS - n) / 2
+
+local function merged(old, new)
+  local lines, numbers = {}, {}
+  for number, line in string.gmatch(old .. new, '(%d+)( [^\n]*\n)') do
+    number = tonumber(number)
+    if not lines[number] then numbers[#numbers + 1] = number end
+    lines[number] = number .. line
+  end
+  table.sort(numbers)
+  local kept = {}
+  for i = math.max(1, #numbers - tonumber(ARGV[7]) + 1), #numbers do kept[#kept + 1] = lines[numbers[i]] end
+  return table.concat(kept)
+end
+
+local function tend(list)
+  redis.call('EXPIRE', list, ARGV[5])
+  local over = math.min(redis.call('ZCARD', list) - tonumber(ARGV[6]), 1000)
+  if over <= 0 then return end
+  local popped, names, done = redis.call('ZPOPMIN', list, over), {}, {}
+  for i = 1, #popped, 2 do names[#names + 1] = ARGV[2] .. popped[i] end
+  for i, text in ipairs(redis.call('MGET', unpack(names))) do
+    local status = text and string.match(text, '^%d+ (%a+)\n')
+    if status == 'succeeded' or status == 'canceled' then done[#done + 1] = names[i] end
+  end
+  if #done > 0 then redis.call('UNLINK', unpack(done)) end
+end
+
+local stored, left = {}, {}
+for i, text in ipairs(redis.call('MGET', unpack(KEYS, 1, n))) do stored[KEYS[i]] = text end
+for i = 1, n do
+  local id, count, status, life, head, attempts, line = unpack(ARGV, at + 1, at + 7)
+  at = at + 7
+  local before, state, tried = string.match(stored[KEYS[i]] or '', '^(%d+) (%a+)\n[^\n]*\n(.*)$')
+  local later = tonumber(count) - (tonumber(before) or -1)
+  if later > 0 or later == 0 and state == 'pending' then
+    if tried and tried ~= '' then attempts = merged(tried, attempts) end
+    stored[KEYS[i]] = count .. ' ' .. status .. '\n' .. head .. '\n' .. attempts
+    redis.call('SET', KEYS[i], stored[KEYS[i]], 'EX', life)
+  end
+  if line ~= '' and status ~= 'pending' and later >= 0 and redis.call('ZREM', ARGV[3] .. line, id) == 1 then
+    left[#left + 1] = line
+  end
+end
+
+local all = redis.call('EXISTS', unpack(KEYS, n + 1, n + m)) == m
+for i = 1, m do
+  local due, entries = ARGV[at + 1], tonumber(ARGV[at + 2])
+  if all or redis.call('EXISTS', KEYS[n + i]) == 1 then
+    redis.call('ZADD', KEYS[n + m + i], unpack(ARGV, at + 3, at + 2 + entries))
+    if due == '1' then tend(KEYS[n + m + i]) end
+  end
+  at = at + 2 + entries
+end
+if #left > 0 then redis.call('PUBLISH', ARGV[4], table.concat(left, '\n')) end
+return 1`)
+
+// A delivery's record is a text: its attempt count and status, which the script reads; its head, which is the delivery
+// without attempts; then each attempt after its number. One line each.
+
+func headText(d contract.Delivery) string {
+	d.Attempts = nil
+	return encode(d)
+}
+
+func attemptsText(attempts []contract.Attempt) string {
+	var text strings.Builder
+	for _, a := range attempts {
+		text.WriteString(strconv.Itoa(a.Number) + " " + encode(a) + "\n")
+	}
+	return text.String()
+}
+
+// headOf reads a record without its attempts.
+func headOf(text string) (*contract.Delivery, error) {
+	_, text, _ = strings.Cut(text, "\n")
+	text, _, _ = strings.Cut(text, "\n")
+	d, err := decode[contract.Delivery](text, nil, "delivery")
+	if err != nil {
+		return nil, err
+	}
+	return &d, nil
+}
+
+// deliveryOf reads a record with its attempts.
+func deliveryOf(text string) (contract.Delivery, error) {
+	d, err := headOf(text)
+	if err != nil {
+		return contract.Delivery{}, err
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		if i < 2 { // the count and the head
+			continue
+		}
+		_, line, _ = strings.Cut(line, " ")
+		var a contract.Attempt
+		if err := json.Unmarshal([]byte(line), &a); err != nil {
+			return contract.Delivery{}, fmt.Errorf("reading an attempt: %w: %w", ErrDamaged, err)
+		}
+		d.Attempts = append(d.Attempts, a)
+	}
+	return *d, nil
+}

@@ -1,0 +1,37 @@
+package store
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// traffic counts what is sent to Redis.
+type traffic struct{ commands, roundTrips atomic.Uint64 }
+
+// Traffic returns how many commands were sent to Redis, and in how many round trips.
+func (s *Store) Traffic() (commands, roundTrips uint64) {
+	return s.exchanged.commands.Load(), s.exchanged.roundTrips.Load()
+}
+
+func (t *traffic) add(commands int) {
+	t.commands.Add(uint64(commands)) // #nosec G115 -- the length of a slice
+	t.roundTrips.Add(1)
+}
+
+func (t *traffic) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (t *traffic) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		t.add(1)
+		return next(ctx, cmd)
+	}
+}
+
+func (t *traffic) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		t.add(len(cmds))
+		return next(ctx, cmds)
+	}
+}
