@@ -31,7 +31,8 @@ type Names struct {
 	Commands string
 	// Dead: fanout exchange and queue of what can't be processed.
 	Dead string
-	// Archive: the stream that keeps every event for replays; see ReadStream.
+	// Archive: the stream that keeps every event for replays; see ReadStream. Of the headers it drops lists and tables, which
+	// no CloudEvent has.
 	Archive string
 	// Operations: topic exchange and queue of operational events, for whoever operates the service.
 	Operations string
