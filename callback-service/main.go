@@ -25,8 +25,10 @@ type config struct {
 	MetricsListen string          `env:"WEBHOOK_METRICS_LISTEN" envDefault:"127.0.0.1:8084"`
 	Schedule      []time.Duration `env:"WEBHOOK_RETRY_SCHEDULE" envDefault:"5s,30s,2m,10m,1h,3h,6h,12h,24h"`
 	Timeout       time.Duration   `env:"WEBHOOK_CALLBACK_TIMEOUT" envDefault:"15s"`
-	InFlight      int             `env:"WEBHOOK_MAX_IN_FLIGHT" envDefault:"1000"`
-	Shutdown      time.Duration   `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
+	// InFlight counts commands that are taken from the broker and not settled, also those that wait for their turn.
+	InFlight     int           `env:"WEBHOOK_MAX_IN_FLIGHT" envDefault:"12000"`
+	DisableAfter time.Duration `env:"WEBHOOK_DISABLE_AFTER" envDefault:"120h"`
+	Shutdown     time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -54,22 +56,39 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 		return "", err
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
-	app.Health.Check("redis", kept.Ping)
+	app.Health.Check("redis", kept.Writable)
 	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
 		return "", err
 	}
 
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "callback-service", Log: app.Log})
 	app.Health.Check("rabbitmq", link.Ready)
-	engine := &delivery.Engine{
-		Store: kept, Gateway: client, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Schedule: c.Schedule,
-		Timeout: c.Timeout, InFlight: c.InFlight, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
-	}
+	engine := delivery.New(delivery.Options{
+		Store: kept, Gateway: client, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight,
+		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
+	})
+	app.Health.Check("gateway", engine.Ready)
 	app.Go("deliveries", func(ctx context.Context) error {
 		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error { return engine.Run(ctx, conn) })
 	})
 	return address, nil
 }
+
+// policy is how deliveries are attempted where neither subscription nor resource says otherwise.
+func (c config) policy() contract.DeliveryPolicy {
+	total := contract.Duration(c.Timeout)
+	p := contract.DeliveryPolicy{
+		RetrySchedule: []contract.Duration{},
+		Timeouts:      contract.Timeouts{Connect: min(total, contract.Duration(connectTimeout)), Header: total, Total: total},
+	}
+	for _, wait := range c.Schedule {
+		p.RetrySchedule = append(p.RetrySchedule, contract.Duration(wait))
+	}
+	return p
+}
+
+// connectTimeout bounds DNS, TCP and TLS of an attempt.
+const connectTimeout = 5 * time.Second
 
 // check reports every fault of the values at once, without the values.
 func (c config) check() (*gateway.Client, error) {
@@ -82,6 +101,9 @@ func (c config) check() (*gateway.Client, error) {
 	}
 	if c.InFlight < 1 || c.InFlight > 65535 {
 		errs = append(errs, errors.New("WEBHOOK_MAX_IN_FLIGHT: use 1 to 65535"))
+	}
+	if c.DisableAfter <= 0 {
+		errs = append(errs, errors.New("WEBHOOK_DISABLE_AFTER: must be positive, as in 120h"))
 	}
 	if c.Shutdown <= 0 {
 		errs = append(errs, errors.New("WEBHOOK_SHUTDOWN_TIMEOUT: must be positive, as in 20s"))

@@ -1,12 +1,14 @@
 package delivery
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
@@ -19,7 +21,7 @@ const (
 	Retry               // another attempt after Wait
 	Fail                // given up: a dead letter
 	Disable             // given up, and the subscription is over
-	Hold                // the gateway failed, not the endpoint: the same attempt again after Wait
+	Hold                // the gateway failed, not the endpoint: the same attempt again, none is used up
 )
 
 // Verdict is what follows from an attempt.
@@ -28,88 +30,133 @@ type Verdict struct {
 	Wait time.Duration
 	// Reason is a sentence for people; empty on success.
 	Reason string
+	// Detail is the egress's, or what became of Retry-After.
+	Detail contract.Detail
+	// Health is what the attempt says of the endpoint, for its circuit breaker.
+	Health lane.Result
+	// Pause is how long the endpoint wants no attempt at all.
+	Pause time.Duration
 }
 
-const (
-	// holdWait is how long a delivery rests when the gateway could not be asked.
-	holdWait = 2 * time.Second
-	// longestRetryAfter bounds what an endpoint can ask for.
-	longestRetryAfter = 24 * time.Hour
-)
+// longestRetryAfter bounds what an endpoint can ask for.
+const longestRetryAfter = 24 * time.Hour
 
 // Decide is the whole policy:
 //
-//	any 2xx            success (Standard Webhooks 1.0)
-//	410                the endpoint is gone: no retry, the subscription is disabled
-//	429, 503           retry, after Retry-After if the endpoint sent one (RFC 9110, section 10.2.3), at most a day
-//	everything else    retry on the schedule: 3xx too, since redirects are not followed
-//	no answer          retry on the schedule, whatever the egress says went wrong
-//	gateway's 400, 413, 431   the gateway will never take this request: given up
-//	gateway's others   hold: the same attempt again, none is used up
+//	answer                      delivery                                               breaker
+//	2xx                         success (Standard Webhooks 1.0)                        works
+//	410                         given up, the subscription is disabled                 works
+//	429, 503 with Retry-After   retry then (RFC 9110, section 10.2.3), at most a day   fails
+//	429, 503 without            retry on the schedule                                  fails
+//	other 5xx                   retry on the schedule                                  fails
+//	other 4xx, 3xx, 1xx         retry on the schedule: redirects are not followed      works
+//	no answer                   retry on the schedule, whatever went wrong             fails
+//	gateway's 400, 413, 431     given up: the gateway will never take this request     unknown
+//	gateway's others            hold: the same attempt again, none is used up          unknown
 //
-// attempt counts from 1. After the schedule's last wait there is no further attempt.
+// attempt counts from 1 in each round: an event's own delivery is one, each replay another. After the schedule's last wait
+// there is no further attempt.
 func Decide(answer gateway.Answer, attempt int, schedule []time.Duration, now time.Time) Verdict {
 	switch answer.Outcome {
 	case contract.OutcomeResponse:
 		return decideResponse(answer, attempt, schedule, now)
 	case contract.OutcomeAddressRefused, contract.OutcomeDNS, contract.OutcomeConnect, contract.OutcomeTLS,
 		contract.OutcomeTimeout, contract.OutcomeReset:
-		return onSchedule(attempt, schedule, describe(answer.Outcome))
+		return onSchedule(Verdict{Reason: describe(answer), Detail: answer.Detail, Health: lane.Dead}, attempt, schedule)
 	}
 	switch answer.Status {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge:
 		return Verdict{Kind: Fail, Reason: fmt.Sprintf("the gateway does not take this request: %d %s", answer.Status, http.StatusText(answer.Status))}
 	}
-	return Verdict{Kind: Hold, Wait: holdWait, Reason: "the gateway cannot make the call at the moment"}
+	return Verdict{Kind: Hold, Reason: "the gateway cannot make the call at the moment"}
 }
 
 func decideResponse(answer gateway.Answer, attempt int, schedule []time.Duration, now time.Time) Verdict {
-	reason := fmt.Sprintf("the endpoint answered %d", answer.Status)
+	v := Verdict{Reason: fmt.Sprintf("the endpoint answered %d", answer.Status), Detail: answer.Detail, Health: lane.Alive}
 	switch status := answer.Status; {
 	case status >= 200 && status <= 299:
-		return Verdict{Kind: Succeed}
+		return Verdict{Kind: Succeed, Detail: answer.Detail, Health: lane.Alive}
 	case status == http.StatusGone:
-		return Verdict{Kind: Disable, Reason: reason + ": it is gone, and the subscription was disabled"}
+		v.Kind, v.Reason = Disable, v.Reason+": it is gone, and the subscription was disabled"
+		return v
 	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
-		verdict := onSchedule(attempt, schedule, reason)
-		if wait := retryAfter(answer.RetryAfter, now); verdict.Kind == Retry && wait > 0 {
-			verdict.Wait = wait
-		}
-		return verdict
+		v.Health = lane.Dead
+		return obey(onSchedule(v, attempt, schedule), answer.RetryAfter, now)
+	case status >= 500:
+		v.Health = lane.Dead
 	}
-	return onSchedule(attempt, schedule, reason)
+	return onSchedule(v, attempt, schedule)
 }
 
-func onSchedule(attempt int, schedule []time.Duration, reason string) Verdict {
+func onSchedule(v Verdict, attempt int, schedule []time.Duration) Verdict {
 	if attempt > len(schedule) {
-		return Verdict{Kind: Fail, Reason: fmt.Sprintf("given up after %d attempts: %s", attempt, reason)}
+		v.Kind, v.Reason = Fail, fmt.Sprintf("given up after %s: %s", attempts(attempt), v.Reason)
+		return v
 	}
-	return Verdict{Kind: Retry, Wait: schedule[attempt-1], Reason: reason}
+	v.Kind, v.Wait = Retry, schedule[attempt-1]
+	return v
 }
 
-// retryAfter reads both forms, seconds and date. Zero means that there is nothing to obey.
-func retryAfter(value string, now time.Time) time.Duration {
-	wait := time.Duration(0)
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-		wait = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(value); err == nil {
-		wait = at.Sub(now)
+func attempts(n int) string {
+	if n == 1 {
+		return "1 attempt"
 	}
-	return max(0, min(wait, longestRetryAfter))
+	return strconv.Itoa(n) + " attempts"
 }
 
-func describe(outcome contract.Outcome) string {
-	switch outcome {
-	case contract.OutcomeAddressRefused:
-		return "the callback's host leads to an address that may not be called"
-	case contract.OutcomeDNS:
-		return "the callback's host does not resolve"
-	case contract.OutcomeConnect:
-		return "the endpoint takes no connection"
-	case contract.OutcomeTLS:
-		return "the endpoint's TLS handshake or certificate failed"
-	case contract.OutcomeTimeout:
-		return "the endpoint did not answer in time"
+// obey puts Retry-After in the place of the schedule's wait. It also holds for the endpoint's other deliveries.
+func obey(v Verdict, value string, now time.Time) Verdict {
+	if value == "" {
+		return v
 	}
-	return "the endpoint broke the connection"
+	wait, readable := retryAfter(value, now)
+	switch {
+	case !readable || wait <= 0:
+		v.Detail = contract.DetailRetryAfterUnusable
+		return v
+	case wait > longestRetryAfter:
+		wait, v.Detail = longestRetryAfter, contract.DetailRetryAfterBounded
+	}
+	v.Pause = wait
+	if v.Kind == Retry {
+		v.Wait = wait
+	}
+	return v
+}
+
+// retryAfter reads both forms, seconds and date.
+func retryAfter(value string, now time.Time) (wait time.Duration, readable bool) {
+	seconds, err := strconv.ParseUint(value, 10, 32)
+	if err == nil || errors.Is(err, strconv.ErrRange) { // out of range, it is the highest there is
+		return time.Duration(seconds) * time.Second, true
+	}
+	at, err := http.ParseTime(value)
+	return at.Sub(now), err == nil
+}
+
+// outcomes are the sentences for what went wrong; details are more precise where there is one.
+var (
+	outcomes = map[contract.Outcome]string{
+		contract.OutcomeAddressRefused: "the callback's host leads to an address that may not be called",
+		contract.OutcomeDNS:            "the callback's host does not resolve",
+		contract.OutcomeConnect:        "the endpoint takes no connection",
+		contract.OutcomeTLS:            "the endpoint's TLS handshake or certificate failed",
+		contract.OutcomeTimeout:        "the endpoint did not answer in time",
+		contract.OutcomeReset:          "the endpoint broke the connection",
+	}
+	details = map[contract.Detail]string{
+		contract.DetailConnectTimeout:     "the endpoint took no connection in time",
+		contract.DetailCertificateExpired: "the endpoint's certificate has expired or is not valid yet",
+		contract.DetailCertificateHost:    "the endpoint's certificate is for another host",
+		contract.DetailCertificateIssuer:  "the endpoint's certificate is of an authority that is not trusted",
+		contract.DetailHeaderTimeout:      "the endpoint sent no answer in time",
+		contract.DetailHeadersTooLarge:    "the endpoint's headers do not end",
+	}
+)
+
+func describe(answer gateway.Answer) string {
+	if text := details[answer.Detail]; text != "" {
+		return text
+	}
+	return outcomes[answer.Outcome]
 }

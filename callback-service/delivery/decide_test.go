@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
@@ -55,12 +56,42 @@ func TestEveryOutcomeHasItsVerdict(t *testing.T) {
 	}
 }
 
+func TestABreakerHearsOfEndpointsThatDoNotWorkAndOfNothingElse(t *testing.T) {
+	for status := 100; status < 600; status++ {
+		want := lane.Alive
+		if status >= 500 || status == http.StatusTooManyRequests {
+			want = lane.Dead
+		}
+		require.Equal(t, want, Decide(gateway.Answer{Outcome: contract.OutcomeResponse, Status: status}, 1, schedule, noon).Health, "status %d", status)
+		require.Equal(t, lane.Unknown, Decide(gateway.Answer{Status: status}, 1, schedule, noon).Health, "the gateway's own %d", status)
+	}
+	for outcome := range outcomes {
+		require.Equal(t, lane.Dead, Decide(gateway.Answer{Outcome: outcome}, 1, schedule, noon).Health, "outcome %q", outcome)
+	}
+}
+
+func TestEveryDetailHasASentenceOfItsOwn(t *testing.T) {
+	seen := map[string]contract.Detail{}
+	for detail := range details {
+		got := Decide(gateway.Answer{Outcome: contract.OutcomeTLS, Detail: detail}, 1, schedule, noon)
+		require.Equal(t, detail, got.Detail)
+		require.NotContains(t, seen, got.Reason)
+		seen[got.Reason] = detail
+	}
+}
+
+func TestWithoutAScheduleThereIsOneAttempt(t *testing.T) {
+	got := Decide(gateway.Answer{Outcome: contract.OutcomeDNS}, 1, nil, noon)
+	require.Equal(t, Fail, got.Kind)
+	require.Equal(t, "given up after 1 attempt: the callback's host does not resolve", got.Reason)
+}
+
 func TestTheScheduleIsFollowedToItsEnd(t *testing.T) {
 	answer := gateway.Answer{Outcome: contract.OutcomeResponse, Status: 500}
 	for attempt, want := range map[int]Verdict{
-		1: {Retry, 5 * time.Second, "the endpoint answered 500"},
-		2: {Retry, 30 * time.Second, "the endpoint answered 500"},
-		3: {Fail, 0, "given up after 3 attempts: the endpoint answered 500"},
+		1: {Kind: Retry, Wait: 5 * time.Second, Reason: "the endpoint answered 500", Health: lane.Dead},
+		2: {Kind: Retry, Wait: 30 * time.Second, Reason: "the endpoint answered 500", Health: lane.Dead},
+		3: {Kind: Fail, Reason: "given up after 3 attempts: the endpoint answered 500", Health: lane.Dead},
 	} {
 		require.Equal(t, want, Decide(answer, attempt, schedule, noon))
 	}
@@ -68,23 +99,28 @@ func TestTheScheduleIsFollowedToItsEnd(t *testing.T) {
 
 func TestRetryAfterIsObeyedInBothFormsAndBounded(t *testing.T) {
 	for _, c := range []struct {
-		value string
-		want  time.Duration
+		value  string
+		want   time.Duration
+		pause  time.Duration
+		detail contract.Detail
 	}{
-		{"120", 2 * time.Minute},
-		{noon.Add(time.Hour).Format(http.TimeFormat), time.Hour},
-		{"", 5 * time.Second},
-		{"0", 5 * time.Second},
-		{"-5", 5 * time.Second},
-		{"soon", 5 * time.Second},
-		{"31536000", 24 * time.Hour},
-		{"99999999999999999999", 5 * time.Second},
-		{"Wed, 21 Oct 2099 07:28:00 GMT", 24 * time.Hour},
-		{"Wed, 21 Oct 1915 07:28:00 GMT", 5 * time.Second},
+		{"120", 2 * time.Minute, 2 * time.Minute, ""},
+		{noon.Add(time.Hour).Format(http.TimeFormat), time.Hour, time.Hour, ""},
+		{"", 5 * time.Second, 0, ""},
+		{"0", 5 * time.Second, 0, contract.DetailRetryAfterUnusable},
+		{"-5", 5 * time.Second, 0, contract.DetailRetryAfterUnusable},
+		{"soon", 5 * time.Second, 0, contract.DetailRetryAfterUnusable},
+		{"31536000", 24 * time.Hour, 24 * time.Hour, contract.DetailRetryAfterBounded},
+		{"99999999999999999999", 24 * time.Hour, 24 * time.Hour, contract.DetailRetryAfterBounded},
+		{"Wed, 21 Oct 2099 07:28:00 GMT", 24 * time.Hour, 24 * time.Hour, contract.DetailRetryAfterBounded},
+		{"Wed, 21 Oct 1915 07:28:00 GMT", 5 * time.Second, 0, contract.DetailRetryAfterUnusable},
 	} {
 		for _, status := range []int{429, 503} {
 			answer := gateway.Answer{Outcome: contract.OutcomeResponse, Status: status, RetryAfter: c.value}
-			require.Equal(t, c.want, Decide(answer, 1, schedule, noon).Wait, "%d %q", status, c.value)
+			got := Decide(answer, 1, schedule, noon)
+			require.Equal(t, c.want, got.Wait, "%d %q", status, c.value)
+			require.Equal(t, c.pause, got.Pause, "%d %q", status, c.value)
+			require.Equal(t, c.detail, got.Detail, "%d %q", status, c.value)
 		}
 		answer := gateway.Answer{Outcome: contract.OutcomeResponse, Status: 500, RetryAfter: c.value}
 		require.Equal(t, 5*time.Second, Decide(answer, 1, schedule, noon).Wait, "only 429 and 503 name a time: %q", c.value)

@@ -28,7 +28,7 @@ const brokerNamespace = "test-callback-service"
 
 // bench is an engine over real Redis and RabbitMQ; only the gateway is scripted.
 type bench struct {
-	*Engine
+	Options
 	store  *store.Store
 	broker *rabbit.Conn
 	calls  chan gateway.Call
@@ -69,10 +69,13 @@ func start(t *testing.T, answer func(context.Context, int) (gateway.Answer, erro
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = broker.Close() })
 	b := &bench{store: kept, broker: broker, calls: make(chan gateway.Call, 1000), done: make(chan error, 1)}
-	b.Engine = &Engine{
-		Store: kept, Gateway: &scripted{calls: b.calls, answer: answer}, Log: zaptest.NewLogger(t),
-		Metrics: NewMetrics(prometheus.NewRegistry()), Schedule: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond},
-		Timeout: time.Second, InFlight: 100, Drain: 5 * time.Second, Now: time.Now,
+	b.Options = Options{
+		Store: kept, Gateway: &scripted{calls: b.calls, answer: answer}, Log: zaptest.NewLogger(t), InFlight: 100,
+		Policy: contract.DeliveryPolicy{
+			RetrySchedule: []contract.Duration{contract.Duration(10 * time.Millisecond), contract.Duration(20 * time.Millisecond)},
+			Timeouts:      contract.Timeouts{Total: contract.Duration(time.Second)},
+		},
+		DisableAfter: time.Hour, Drain: 5 * time.Second, Now: time.Now,
 	}
 	b.subscribe(t)
 	b.run(t)
@@ -83,7 +86,9 @@ func (b *bench) run(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	b.stop = cancel
-	go func() { b.done <- b.Run(ctx, b.broker) }()
+	b.Metrics = NewMetrics(prometheus.NewRegistry())
+	engine := New(b.Options)
+	go func() { b.done <- engine.Run(ctx, b.broker) }()
 	t.Cleanup(func() { b.halt(t) })
 }
 
@@ -216,10 +221,10 @@ func TestTheSameDeliveryIsNotMadeTwice(t *testing.T) {
 // What a crash between the record and the acknowledgement leaves behind: the command again, and a record of its attempt.
 func TestARecordedAttemptIsFollowedWithoutACall(t *testing.T) {
 	b := start(t, status(200))
-	require.NoError(t, b.store.RecordDeliveries(t.Context(), []contract.Delivery{{
+	require.NoError(t, b.store.Record(t.Context(), []store.Record{{Delivery: contract.Delivery{
 		ID: "dlv_a", Subscription: b.sub.ID, Status: contract.DeliveryPending, AttemptCount: 1, CreatedAt: noon,
 		NextAttempt: time.Now(), Attempts: []contract.Attempt{{Number: 1, Status: 500}},
-	}}))
+	}}}))
 	b.send(t, b.message("a", 1))
 	b.call(t)
 	d := b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
@@ -332,12 +337,12 @@ func (f *flaky) Standings(ctx context.Context, asked []store.Pending) ([]store.S
 	return f.Store.Standings(ctx, asked)
 }
 
-func (f *flaky) RecordDeliveries(ctx context.Context, deliveries []contract.Delivery) error {
+func (f *flaky) Record(ctx context.Context, records []store.Record) error {
 	f.asked.Add(1)
 	if f.away.Load() {
 		return errAway
 	}
-	return f.Store.RecordDeliveries(ctx, deliveries)
+	return f.Store.Record(ctx, records)
 }
 
 func (f *flaky) awaitRefusals(t *testing.T, n int64) {

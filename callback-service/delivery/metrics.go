@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
 )
 
 // Metrics of the engine. No label has more than a handful of values.
@@ -16,6 +17,9 @@ type Metrics struct {
 	took       prometheus.Histogram
 	inFlight   prometheus.Gauge
 	deliveries *prometheus.CounterVec
+	parked     prometheus.Counter
+	opened     prometheus.Counter
+	registry   prometheus.Registerer
 }
 
 // NewMetrics registers the engine's metrics.
@@ -26,9 +30,13 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Help: "Attempts by outcome and class of the endpoint's status."}, []string{"outcome", "status"}),
 		took: f.NewHistogram(prometheus.HistogramOpts{Name: "webhook_attempt_seconds",
 			Help: "Duration of an attempt through the gateway.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 16)}),
-		inFlight: f.NewGauge(prometheus.GaugeOpts{Name: "webhook_attempts_in_flight", Help: "Attempts under way."}),
+		inFlight: f.NewGauge(prometheus.GaugeOpts{Name: "webhook_attempts_in_flight", Help: "Attempts made or under way whose command is not settled yet."}),
 		deliveries: f.NewCounterVec(prometheus.CounterOpts{Name: "webhook_deliveries_total",
-			Help: "Settled commands by the state of their delivery; none for commands that changed nothing."}, []string{"status"}),
+			Help: "Settled commands by what became of them, and the state of their delivery where it is known."}, []string{"result", "status"}),
+		parked: f.NewCounter(prometheus.CounterOpts{Name: "webhook_parked_total", Help: "Commands given back to the broker until their time comes."}),
+		opened: f.NewCounter(prometheus.CounterOpts{Name: "webhook_breakers_opened_total", Help: "Circuit breakers that opened."}),
+
+		registry: registry,
 	}
 }
 
@@ -45,9 +53,23 @@ func (m *Metrics) attempt(answer gateway.Answer, took time.Duration) {
 }
 
 func (m *Metrics) settled(s settlement) {
+	if s.task == nil || s.result == resultHop {
+		return
+	}
 	status := "none"
 	if s.record != nil {
 		status = string(s.record.Status)
 	}
-	m.deliveries.WithLabelValues(status).Inc()
+	m.deliveries.WithLabelValues(string(s.result), status).Inc()
+}
+
+// observe shows what the lanes hold.
+func (m *Metrics) observe(stats func() lane.Stats) {
+	gauge := func(name, help string, value func(lane.Stats) int) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value(stats())) }))
+	}
+	gauge("webhook_lanes", "Subscriptions that had deliveries lately.", func(s lane.Stats) int { return s.Lanes })
+	gauge("webhook_breakers_open", "Subscriptions whose circuit breaker is open.", func(s lane.Stats) int { return s.Open })
+	gauge("webhook_waiting", "Commands that wait in memory for their turn.", func(s lane.Stats) int { return s.Waiting })
+	gauge("webhook_parked", "Commands that wait at the broker for their turn, about.", func(s lane.Stats) int { return s.Parked })
 }

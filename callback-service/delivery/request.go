@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -22,6 +23,12 @@ import (
 )
 
 const userAgent = "apisix-webhooks/1"
+
+// errRequest is what every error of buildRequest wraps: no later attempt would fare better.
+var (
+	errRequest = errors.New("the request cannot be built")
+	errSecret  = fmt.Errorf("%w: the subscription's secret cannot sign; rotate it", errRequest)
+)
 
 // buildRequest makes the request as the consumer's endpoint will see it: the event in the subscription's format, the
 // consumer's own headers and credential, the trace, and the signatures of Standard Webhooks 1.0 over exactly this body.

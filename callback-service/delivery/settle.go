@@ -9,6 +9,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
@@ -17,17 +18,37 @@ const (
 	settlerCount = 2
 	// mostSettled is how many settlements share a round trip to Redis and one to the broker.
 	mostSettled = 256
-	// lastWords bounds the broker's confirm of what is settled at the very end.
+	// lastWords bounds the broker's confirm.
 	lastWords = 10 * time.Second
+)
+
+// result is what became of a command, for the metrics.
+type result string
+
+const (
+	resultHop        result = "" // a step of a delay
+	resultAttempt    result = "attempt"
+	resultParked     result = "parked"
+	resultFollowed   result = "followed" // the attempt was on record already
+	resultCopy       result = "copy"
+	resultGone       result = "gone" // the subscription
+	resultCanceled   result = "canceled"
+	resultDamaged    result = "damaged" // the subscription's record
+	resultUnreadable result = "unreadable"
 )
 
 // settlement is what follows from a command. It is recorded first, then published, then acknowledged: a crash in between
 // leads to the command again, and the record tells that its call was made.
 type settlement struct {
-	task    task
+	task    *task // nil for what only has to be published
+	sub     *contract.Subscription
 	record  *contract.Delivery
 	publish []rabbit.Message
-	disable bool
+	result  result
+	// succeeded is for the subscription's health.
+	succeeded bool
+	disable   bool
+	leave     bool // the line, though there is nothing new to record
 }
 
 // settle takes settlements in batches until there are no more.
@@ -56,61 +77,91 @@ func (e *Engine) gather(first settlement) []settlement {
 
 func (e *Engine) settleBatch(stop context.Context, batch []settlement) {
 	e.keep(stop, batch)
-	var messages []rabbit.Message
+	for _, message := range e.watch(stop, batch) {
+		batch = append(batch, settlement{publish: []rabbit.Message{message}})
+	}
+	var quiet, loud []settlement
 	for _, s := range batch {
-		messages = append(messages, s.publish...)
+		if s.disable {
+			s.publish = append(s.publish, e.disable(stop, s.sub.ID, s.record.Reason)...)
+		}
+		if len(s.publish) > 0 {
+			loud = append(loud, s)
+		} else {
+			quiet = append(quiet, s)
+		}
 	}
-	if err := e.publish(messages); err != nil {
-		e.Log.Warn("what follows from callbacks could not be published; the broker hands their commands out again", zap.Error(err))
-		batch = handBack(batch)
-	}
-	done := make([]*rabbit.Delivery, len(batch))
-	for i, s := range batch {
-		done[i] = s.task.msg
-		e.Metrics.settled(s)
-	}
-	rabbit.AckAll(done)
+	e.done(quiet)
+	e.done(e.publishAll(stop, loud))
 }
 
-// keep disables subscriptions and records deliveries. When the service must stop while Redis is away, what is known is
-// acknowledged without a record: better a gap in the list than a second callback.
+// keep records deliveries. When the service must stop while Redis is away, what is known is acknowledged without a record:
+// better a gap in the list than a second callback.
 func (e *Engine) keep(stop context.Context, batch []settlement) {
-	var records []contract.Delivery
+	var records []store.Record
 	for _, s := range batch {
-		if s.record != nil {
-			records = append(records, *s.record)
-		}
-		if s.disable {
-			e.disable(stop, s.task.cmd.Subscription)
+		switch {
+		case s.record != nil:
+			records = append(records, store.Record{Delivery: *s.record, Line: s.task.cmd.Line()})
+		case s.leave && s.task.cmd.Ordered:
+			if err := e.Store.LeaveLine(noContext, s.task.cmd.Line(), s.task.cmd.Delivery); err != nil {
+				e.Log.Warn("leaving a line", zap.Error(err))
+			}
 		}
 	}
 	if len(records) == 0 {
 		return
 	}
 	// Not under stop: while the service drains, records are still wanted; the store has a timeout of its own.
-	err := e.insist(stop, "recording deliveries", func() error { return e.Store.RecordDeliveries(noContext, records) })
+	err := e.insist(stop, "recording deliveries", func() error { return e.Store.Record(noContext, records) })
 	if err != nil {
 		e.Log.Error("deliveries were not recorded", zap.Int("count", len(records)), zap.Error(err))
 	}
 }
 
-func (e *Engine) disable(stop context.Context, id string) {
-	err := e.insist(stop, "disabling a subscription", func() error {
-		_, err := e.Store.ChangeSubscription(noContext, id, func(sub *contract.Subscription) error {
-			sub.Status, sub.UpdatedAt = contract.StatusDisabled, e.Now().UTC()
-			return nil
-		})
-		if errors.Is(err, store.ErrNotFound) {
+// publishAll returns what is confirmed. It tries until it works; what the broker hands out again by itself meanwhile follows
+// from its record then. At the end of the service what is not confirmed goes back.
+func (e *Engine) publishAll(stop context.Context, batch []settlement) []settlement {
+	for n := 1; len(batch) > 0; n++ {
+		batch = e.dropLost(batch)
+		err := e.publish(batch)
+		switch {
+		case err == nil:
+			return batch
+		case errors.Is(err, rabbit.ErrTooLarge):
+			return e.publishEach(stop, batch)
+		case stop.Err() != nil:
+			e.handBack(batch)
 			return nil
 		}
-		return err
-	})
-	if err != nil {
-		e.Log.Error("a subscription was not disabled", zap.String("subscription", id), zap.Error(err))
+		e.Log.Warn("waiting for the broker to take what follows from callbacks", zap.Int("count", len(batch)), zap.Error(err))
+		service.Backoff(stop, n)
 	}
+	return nil
 }
 
-func (e *Engine) publish(messages []rabbit.Message) error {
+// publishEach singles out what can't be published at all: the broker moves it to the dead letters, without a reason.
+func (e *Engine) publishEach(stop context.Context, batch []settlement) []settlement {
+	if len(batch) == 1 {
+		e.Log.Error("what follows from a callback is too large to be published", zap.String("message", batch[0].publish[0].ID))
+		if t := batch[0].task; t != nil {
+			e.book.close(t).Reject()
+		}
+		e.count(batch[0])
+		return nil
+	}
+	var confirmed []settlement
+	for i := range batch {
+		confirmed = append(confirmed, e.publishAll(stop, batch[i:i+1:i+1])...)
+	}
+	return confirmed
+}
+
+func (e *Engine) publish(batch []settlement) error {
+	var messages []rabbit.Message
+	for _, s := range batch {
+		messages = append(messages, s.publish...)
+	}
 	if len(messages) == 0 {
 		return nil
 	}
@@ -119,15 +170,48 @@ func (e *Engine) publish(messages []rabbit.Message) error {
 	return e.publisher.Publish(ctx, messages...)
 }
 
-// handBack gives commands back whose follow-up was not confirmed, and returns the others.
-func handBack(batch []settlement) []settlement {
-	rest := batch[:0]
+// dropLost leaves out commands that the broker hands out again.
+func (e *Engine) dropLost(batch []settlement) []settlement {
+	here := batch[:0]
 	for _, s := range batch {
-		if len(s.publish) > 0 {
-			s.task.msg.Requeue()
+		if s.task != nil && e.book.closeLost(s.task) {
+			e.count(s)
 			continue
 		}
-		rest = append(rest, s)
+		here = append(here, s)
 	}
-	return rest
+	return here
+}
+
+func (e *Engine) handBack(batch []settlement) {
+	for _, s := range batch {
+		if s.task != nil {
+			e.giveBack(s.task)
+		}
+		e.count(s)
+	}
+}
+
+// done acknowledges.
+func (e *Engine) done(batch []settlement) {
+	acks := make([]*rabbit.Delivery, 0, len(batch))
+	for _, s := range batch {
+		if s.task != nil {
+			acks = append(acks, e.book.close(s.task))
+		}
+	}
+	rabbit.AckAll(acks)
+	for _, s := range batch {
+		e.count(s)
+		if s.task != nil && s.task.cmd.Ordered {
+			e.enter(e.lines.release(s.task.cmd.Line())...)
+		}
+	}
+}
+
+func (e *Engine) count(s settlement) {
+	if s.result == resultAttempt {
+		e.Metrics.inFlight.Dec()
+	}
+	e.Metrics.settled(s)
 }

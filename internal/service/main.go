@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"os/signal"
 	"reflect"
@@ -30,6 +31,8 @@ type Process[C any] struct {
 type base struct {
 	LogLevel        zapcore.Level `env:"WEBHOOK_LOG_LEVEL" envDefault:"info"`
 	ShutdownTimeout time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
+	// PprofListen is where profiles are served; nowhere unless it is set.
+	PprofListen string `env:"WEBHOOK_PPROF_LISTEN"`
 }
 
 // Main runs a service until SIGTERM or SIGINT and exits: 0 after a clean stop, 1 otherwise. With the argument "healthcheck"
@@ -66,7 +69,12 @@ func (p Process[C]) run(config C, common base) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	app := New(log)
-	err = p.Start(ctx, config, app)
+	if common.PprofListen != "" {
+		_, err = app.Listen("profiles", common.PprofListen, profiles())
+	}
+	if err == nil {
+		err = p.Start(ctx, config, app)
+	}
 	if err == nil {
 		log.Info("started")
 		err = app.Wait(ctx)
@@ -127,6 +135,15 @@ func logger(level zapcore.Level, name string, sampling *zap.SamplingConfig) (*za
 		return nil, fmt.Errorf("building the logger: %w", err)
 	}
 	return log.Named(name), nil
+}
+
+// profiles serves what `go tool pprof` reads.
+func profiles() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
 }
 
 func healthcheck(address string) error {

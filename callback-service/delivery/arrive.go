@@ -1,0 +1,109 @@
+package delivery
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+)
+
+// headerParks counts on a command how often it was parked.
+const headerParks = "x-webhook-parks"
+
+// earliness is how much before its time an attempt may start: less than the shortest delay, and within the jitter.
+const earliness = 50 * time.Millisecond
+
+// arrive takes a batch from the broker. It never waits for anything but its own locks.
+func (e *Engine) arrive(batch []*rabbit.Delivery) {
+	for _, t := range e.decode(e.due(batch)) {
+		if e.book.admit(t) {
+			e.enter(t)
+		}
+	}
+}
+
+// due sends what came too early back to wait: a delay longer than one step of the broker's ladder takes several.
+// It is asked before a command is decoded, so that a hop costs no look at the event.
+func (e *Engine) due(batch []*rabbit.Delivery) []*rabbit.Delivery {
+	now := e.Now()
+	ready := batch[:0]
+	for _, msg := range batch {
+		at, delayed := msg.Due()
+		if delayed && at.Sub(now) > earliness {
+			e.settled <- settlement{task: &task{msg: msg, message: msg.Message}, publish: e.delay(msg.Message, at)}
+			continue
+		}
+		ready = append(ready, msg)
+	}
+	return ready
+}
+
+// decode sends what is no command to the dead letters.
+func (e *Engine) decode(batch []*rabbit.Delivery) []*task {
+	tasks := make([]*task, 0, len(batch))
+	for _, msg := range batch {
+		t := &task{msg: msg, message: msg.Message, size: len(msg.Body)}
+		cmd, err := contract.DecodeCommand(msg.ContentType, msg.Headers, msg.Body)
+		if err != nil {
+			e.Log.Warn("a message is no callback command", zap.Error(err))
+			e.settled <- settlement{task: t, publish: e.dead(msg.Message, err.Error()), result: resultUnreadable}
+			continue
+		}
+		parks, _ := msg.Headers[headerParks].(int64)
+		t.cmd, t.parks, t.returning = cmd, int(parks), parks > 0
+		tasks = append(tasks, t)
+	}
+	return tasks
+}
+
+// enter puts tasks into their lanes.
+func (e *Engine) enter(tasks ...*task) {
+	for _, t := range tasks {
+		place, due := e.lanes.Arrive(t.cmd.Subscription, item(t), t.returning)
+		t.returning = false
+		switch place {
+		case lane.Start:
+			e.inbox.put(t)
+		case lane.Park:
+			e.park(t, due, "waiting for its turn: the endpoint is slow, limited or failing")
+		case lane.Wait: // the lane keeps it
+		}
+	}
+}
+
+func item(t *task) lane.Item[*task] { return lane.Item[*task]{Value: t, Size: t.size} }
+
+// move does what lanes say.
+func (e *Engine) move(m lane.Moves[*task]) {
+	e.inbox.put(m.Start...)
+	for _, p := range m.Park {
+		e.park(p.Value, p.Due, "waiting for its turn: the endpoint is slow, limited or failing")
+	}
+}
+
+// park gives a command back to the broker until due. No attempt is used up. The first time it is recorded, so that it can be
+// seen; one in a line each time, since the others of the line go by it.
+func (e *Engine) park(t *task, due time.Time, why string) {
+	t.parks++
+	e.Metrics.parked.Inc()
+	message := t.message
+	message.Headers = withHeader(message.Headers, headerParks, int64(t.parks))
+	s := settlement{task: t, publish: e.delay(message, due), result: resultParked}
+	if t.parks == 1 || t.cmd.Ordered {
+		s.record = e.record(t, contract.DeliveryPending, why, nil)
+		s.record.NextAttempt = due.UTC()
+	}
+	e.settled <- s
+}
+
+func withHeader(headers map[string]any, name string, value any) map[string]any {
+	with := make(map[string]any, len(headers)+1)
+	for k, v := range headers {
+		with[k] = v
+	}
+	with[name] = value
+	return with
+}

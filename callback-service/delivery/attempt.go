@@ -1,0 +1,173 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+)
+
+// attempt makes one call and hands on what follows from it.
+func (e *Engine) attempt(work context.Context, s *ready) {
+	began := e.Now()
+	answer, err := e.call(work, s, began)
+	took := e.Now().Sub(began)
+	if work.Err() != nil {
+		e.Metrics.inFlight.Dec()
+		e.giveBack(s.task) // cut off by the end of the service: what became of the call was never learned
+		return
+	}
+	verdict := Decide(answer, s.cmd.Attempt-s.cmd.First+1, waits(s.policy), e.Now())
+	if errors.Is(err, errRequest) {
+		verdict = Verdict{Kind: Fail, Reason: err.Error()}
+	}
+	e.Metrics.attempt(answer, took)
+	e.logAttempt(s, answer, verdict, took, err)
+	e.learn(s, verdict, took)
+	if verdict.Kind == Hold {
+		e.Metrics.inFlight.Dec()
+		e.hold(s.task)
+		return
+	}
+	settled := e.conclude(s, verdict, contract.Attempt{
+		Number: s.cmd.Attempt, At: began.UTC(), DurationMS: took.Milliseconds(),
+		Status: endpointStatus(answer), Outcome: answer.Outcome, Detail: verdict.Detail, Error: verdict.Reason,
+	})
+	e.settled <- settled
+}
+
+func (e *Engine) call(work context.Context, s *ready, now time.Time) (gateway.Answer, error) {
+	header, body, err := buildRequest(s.cmd, s.sub, now)
+	if err != nil {
+		return gateway.Answer{}, err
+	}
+	return e.Gateway.Post(work, gateway.Call{
+		Target: s.sub.CallbackURL, Subscription: s.sub.ID, Delivery: s.cmd.Delivery, Timeouts: s.policy.Timeouts, Header: header, Body: body,
+	})
+}
+
+func waits(p contract.DeliveryPolicy) []time.Duration {
+	schedule := make([]time.Duration, len(p.RetrySchedule))
+	for i, wait := range p.RetrySchedule {
+		schedule[i] = time.Duration(wait)
+	}
+	return schedule
+}
+
+func endpointStatus(answer gateway.Answer) int {
+	if answer.Outcome == contract.OutcomeResponse {
+		return answer.Status
+	}
+	return 0
+}
+
+// learn tells the gate and the lane.
+func (e *Engine) learn(s *ready, v Verdict, took time.Duration) {
+	if v.Kind == Hold {
+		e.gate.fails()
+	} else if v.Health != lane.Unknown {
+		e.gate.works()
+	}
+	moves := e.lanes.Finish(s.sub.ID, v.Health, took, v.Pause)
+	if moves.Opened {
+		e.Metrics.opened.Inc()
+		e.Log.Warn("a circuit breaker opens", zap.String("subscription", s.sub.ID), zap.String("reason", v.Reason))
+	}
+	if moves.Recovered {
+		e.Log.Info("a circuit breaker closes", zap.String("subscription", s.sub.ID))
+		e.settled <- settlement{publish: []rabbit.Message{e.operation(contract.OperationRecovered, s.cmd.Delivery, contract.Operation{
+			Subscription: s.sub.ID, Resource: s.sub.Resource, Consumer: s.sub.Consumer, Reason: "the endpoint answers again",
+		})}}
+	}
+	e.move(moves)
+}
+
+// mostRests is how often a command waits for the gateway in memory before it does so at the broker.
+const (
+	mostRests = 8
+	restLeast = 250 * time.Millisecond
+	restMost  = 2 * time.Second
+	longRest  = 30 * time.Second
+)
+
+// hold keeps a command for which the gateway could not be asked.
+func (e *Engine) hold(t *task) {
+	if t.rests++; t.rests > mostRests && e.gate.Ready(noContext) == nil { // the gateway works, but not for this one
+		e.park(t, e.Now().Add(jitter(longRest)), "the gateway does not make this call at the moment")
+		return
+	}
+	e.rest.add(t, jitter(min(restMost, restLeast<<min(t.rests-1, 8))))
+}
+
+// conclude turns a verdict into what to keep and what to publish.
+func (e *Engine) conclude(s *ready, v Verdict, attempt contract.Attempt) settlement {
+	settled := settlement{task: s.task, sub: s.sub, result: resultAttempt, succeeded: v.Kind == Succeed}
+	switch v.Kind {
+	case Succeed:
+		settled.record = e.record(s.task, contract.DeliverySucceeded, "", &attempt)
+	case Retry:
+		due := e.Now().Add(jitter(v.Wait))
+		settled.record = e.record(s.task, contract.DeliveryPending, v.Reason, &attempt)
+		settled.record.NextAttempt = due.UTC()
+		settled.publish = e.delay(nextAttempt(s.task), due)
+	case Fail, Disable:
+		settled.record = e.record(s.task, contract.DeliveryFailed, v.Reason, &attempt)
+		settled.publish = append(e.dead(s.message, v.Reason), e.exhausted(s.task, *settled.record))
+		settled.disable = v.Kind == Disable
+	case Hold: // not settled
+	}
+	return settled
+}
+
+// jitter spreads a wait over a tenth above it, so that what failed together does not come back together.
+func jitter(wait time.Duration) time.Duration {
+	return wait + rand.N(wait/10+1) // #nosec G404 -- no secret hangs on it
+}
+
+func (e *Engine) record(t *task, status contract.DeliveryStatus, reason string, attempt *contract.Attempt) *contract.Delivery {
+	d := &contract.Delivery{
+		ID: t.cmd.Delivery, Subscription: t.cmd.Subscription, Status: status, Reason: reason,
+		EventID: t.cmd.Event.ID(), EventSource: t.cmd.Event.Source(), EventType: t.cmd.Event.Type(),
+		CreatedAt: t.cmd.Created, UpdatedAt: e.Now().UTC(), AttemptCount: t.cmd.Attempt - 1,
+	}
+	if attempt != nil {
+		d.AttemptCount, d.Attempts = attempt.Number, []contract.Attempt{*attempt}
+	}
+	return d
+}
+
+// nextAttempt is the same command, counted one up.
+func nextAttempt(t *task) rabbit.Message {
+	cmd := t.cmd
+	cmd.Attempt++
+	return rabbit.CommandMessage(cmd)
+}
+
+func (e *Engine) delay(msg rabbit.Message, due time.Time) []rabbit.Message {
+	return []rabbit.Message{e.names.ToDelay(due, e.Now(), msg)}
+}
+
+func (e *Engine) dead(msg rabbit.Message, reason string) []rabbit.Message {
+	return []rabbit.Message{e.names.ToDead(reason, msg)}
+}
+
+// logAttempt writes one line per attempt that did not succeed; successes are in the metrics and in the deliveries calls.
+func (e *Engine) logAttempt(s *ready, answer gateway.Answer, v Verdict, took time.Duration, err error) {
+	level := zap.InfoLevel
+	if v.Kind == Succeed {
+		level = zap.DebugLevel
+	}
+	if line := e.Log.Check(level, "attempt"); line != nil {
+		line.Write(zap.String("delivery", s.cmd.Delivery), zap.String("subscription", s.cmd.Subscription),
+			zap.String("event", s.cmd.Event.ID()), zap.Int("attempt", s.cmd.Attempt), zap.String("outcome", string(answer.Outcome)),
+			zap.String("detail", string(v.Detail)), zap.Int("status", answer.Status), zap.Duration("took", took),
+			zap.String("reason", v.Reason), zap.Error(err))
+	}
+}

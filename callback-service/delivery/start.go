@@ -1,0 +1,216 @@
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+// start takes what may start, a batch at a time, until background ends. stop ends when nothing new may start; work ends when
+// what is under way must end too.
+func (e *Engine) start(stop, background, work context.Context) {
+	for {
+		batch := e.next(stop)
+		switch {
+		case len(batch) > 0 && stop.Err() != nil:
+			e.giveBack(batch...)
+			continue
+		case len(batch) > 0:
+			e.startBatch(stop, work, batch)
+			continue
+		}
+		select {
+		case <-e.inbox.more:
+		case <-background.Done():
+			e.giveBack(e.inbox.take(e.InFlight)...)
+			return
+		}
+	}
+}
+
+// next waits for the gateway, and while it is not sure to work takes one task at a time.
+func (e *Engine) next(stop context.Context) []*task {
+	e.gate.wait(stop.Done())
+	if e.gate.Ready(stop) != nil {
+		return e.inbox.take(1)
+	}
+	return e.inbox.take(maxBatch)
+}
+
+// startBatch finds out how each task stands and lets those begin whose turn it is.
+func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
+	batch = e.present(batch)
+	standings, err := e.standings(stop, batch)
+	if err != nil {
+		e.giveBack(batch...)
+		return
+	}
+	due := make([]*ready, 0, len(batch))
+	for i, t := range batch {
+		if !e.settles(t, standings[i]) {
+			due = append(due, &ready{t, standings[i].Subscription, e.policy(standings[i])})
+		}
+	}
+	for _, s := range e.allowed(stop, due) {
+		e.Metrics.inFlight.Inc()
+		e.attempts.Go(func() { e.attempt(work, s) })
+	}
+}
+
+// ready is a task that may begin.
+type ready struct {
+	*task
+	sub    *contract.Subscription
+	policy contract.DeliveryPolicy
+}
+
+// present leaves out what the broker hands out again by itself, perhaps to another process.
+func (e *Engine) present(batch []*task) []*task {
+	here := batch[:0]
+	for _, t := range batch {
+		if e.book.closeLost(t) {
+			e.free(t)
+			continue
+		}
+		here = append(here, t)
+	}
+	return here
+}
+
+// free gives the slot of a task back from which nothing was learned.
+func (e *Engine) free(t *task) { e.move(e.lanes.Finish(t.cmd.Subscription, lane.Unknown, 0, 0)) }
+
+// standings asks Redis until it answers. While it does not, nothing starts, and soon nothing is taken from the broker.
+func (e *Engine) standings(stop context.Context, tasks []*task) (standings []store.Standing, err error) {
+	asked := make([]store.Pending, len(tasks))
+	for i, t := range tasks {
+		asked[i] = store.Pending{Delivery: t.cmd.Delivery, Subscription: t.cmd.Subscription, Resource: t.cmd.Resource, Line: t.cmd.Line()}
+	}
+	err = e.insist(stop, "reading subscriptions", func() error {
+		standings, err = e.Store.Standings(stop, asked)
+		return err
+	})
+	return standings, err
+}
+
+func (e *Engine) policy(standing store.Standing) contract.DeliveryPolicy {
+	return standing.Subscription.Delivery.Or(standing.Policy).Or(e.Policy)
+}
+
+// settles deals with a task that needs no attempt now, and reports whether it was one.
+func (e *Engine) settles(t *task, standing store.Standing) bool {
+	s := settlement{task: t}
+	sub, recorded := standing.Subscription, standing.Recorded
+	switch {
+	case standing.Err != nil:
+		e.Log.Error("a subscription's record is damaged", zap.String("subscription", t.cmd.Subscription), zap.Error(standing.Err))
+		s.record = e.record(t, contract.DeliveryFailed, "the subscription's record is damaged: subscribe again", nil)
+		s.publish, s.result = e.dead(t.message, s.record.Reason), resultDamaged
+	case sub == nil:
+		s.result = resultGone // unsubscribed: nobody is left to deliver to or to tell
+	case made(recorded, t.cmd):
+		s.publish, s.result = e.follow(t, *recorded), resultFollowed
+		s.leave = recorded.Status != contract.DeliveryPending
+	case outdated(recorded, t.cmd):
+		s.result = resultCopy
+	case sub.Status == contract.StatusDisabled:
+		s.record = e.record(t, contract.DeliveryFailed, "the subscription was disabled: "+sub.StatusReason, nil)
+		s.result = resultCanceled
+	case sub.Status != contract.StatusActive:
+		s.record = e.record(t, contract.DeliveryCanceled, "the subscription is "+string(sub.Status), nil)
+		s.result = resultCanceled
+	case standing.Ahead != nil:
+		e.queueUp(t, *standing.Ahead)
+		return true
+	default:
+		e.move(e.lanes.Set(sub.ID, limitsOf(sub)))
+		return false
+	}
+	e.free(t)
+	e.settled <- s
+	return true
+}
+
+// made reports that this very attempt is on record: after a crash or a lost connection between the record and the
+// acknowledgement.
+func made(recorded *contract.Delivery, cmd contract.Command) bool {
+	return recorded != nil && recorded.AttemptCount == cmd.Attempt
+}
+
+// outdated reports an old copy, of an event or a command that the broker handed out twice. A replay opens a delivery again
+// that was done with.
+func outdated(recorded *contract.Delivery, cmd contract.Command) bool {
+	return recorded != nil && (recorded.AttemptCount > cmd.Attempt || recorded.Status != contract.DeliveryPending && cmd.Replay == "")
+}
+
+// follow derives from the record what an attempt led to, when the broker has not heard of it. The call itself is not made
+// again.
+func (e *Engine) follow(t *task, recorded contract.Delivery) []rabbit.Message {
+	switch recorded.Status {
+	case contract.DeliveryPending:
+		return e.delay(nextAttempt(t), recorded.NextAttempt)
+	case contract.DeliveryFailed:
+		return append(e.dead(t.message, recorded.Reason), e.exhausted(t, recorded))
+	}
+	return nil
+}
+
+func limitsOf(sub *contract.Subscription) lane.Limits {
+	limits := lane.Limits{InFlight: sub.MaxInFlight, Rate: sub.RateLimit, Target: sub.CallbackURL}
+	if limits.InFlight <= 0 {
+		limits.InFlight = contract.DefaultMaxInFlight
+	}
+	return limits
+}
+
+// allowed asks for tokens of those subscriptions that have a rate limit, all in one round trip. Who gets none goes back to
+// the head of its lane.
+func (e *Engine) allowed(stop context.Context, tasks []*ready) []*ready {
+	limited := map[string][]*ready{}
+	free := tasks[:0]
+	var asks []store.Ask
+	for _, s := range tasks {
+		if s.sub.RateLimit <= 0 {
+			free = append(free, s)
+			continue
+		}
+		limited[s.sub.ID] = append(limited[s.sub.ID], s)
+	}
+	for id, wanting := range limited {
+		asks = append(asks, store.Ask{Subscription: id, Rate: wanting[0].sub.RateLimit, N: len(wanting)})
+	}
+	if len(asks) == 0 {
+		return free
+	}
+	var grants []store.Grant
+	err := e.insist(stop, "asking for tokens", func() (err error) {
+		grants, err = e.Store.Take(stop, asks)
+		return err
+	})
+	for i, ask := range asks {
+		wanting, grant := limited[ask.Subscription], store.Grant{Wait: time.Second}
+		if err == nil {
+			grant = grants[i]
+		}
+		free = append(free, wanting[:grant.Allowed]...)
+		e.deferAll(wanting[grant.Allowed:], grant.Wait)
+	}
+	return free
+}
+
+func (e *Engine) deferAll(tasks []*ready, wait time.Duration) {
+	if len(tasks) == 0 {
+		return
+	}
+	items := make([]lane.Item[*task], len(tasks))
+	for i, s := range tasks {
+		items[i] = item(s.task)
+	}
+	e.move(e.lanes.Defer(tasks[0].sub.ID, items, wait))
+}
