@@ -35,4 +35,6 @@ type Replay struct {
 	Next int64 `json:"next,omitempty"`
 	// Marked says that the end of the replay has been marked in the archive.
 	Marked bool `json:"marked,omitempty"`
+	// Widened counts how often the search for Delivery has begun further back.
+	Widened int `json:"widened,omitempty"`
 }
