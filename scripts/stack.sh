@@ -29,10 +29,15 @@ usage: [RUN_DIR=.run] scripts/stack.sh VERB [NAME]
   stop NAME      ends one process gently (SIGTERM)
   kill NAME      ends one process at once (SIGKILL)
   restart NAME   stop, start
+  run NAME       runs a stopped service in the foreground: its output, and its exit code
+  rabbitmqctl …  the broker's own tool, at the private broker
+  redis-cli …    the same for Redis
 NAME: redis rabbitmq subscription-service gateway callback-service event-listener; `kill runner` as well.
 REDIS_URL, AMQP_URL: use these servers, which are then never started or stopped, instead of private ones.
 WEBHOOK_ALLOW_CIDRS, WEBHOOK_ALLOW_HTTP: 127.0.0.0/8,::1/128 and true unless given, even as empty.
-WEBHOOK_RETRY_SCHEDULE, WEBHOOK_SHUTDOWN_TIMEOUT, WEBHOOK_LOG_LEVEL, SSL_CERT_FILE: handed on if given.
+WEBHOOK_RETRY_SCHEDULE, WEBHOOK_CALLBACK_TIMEOUT, WEBHOOK_MAX_IN_FLIGHT, WEBHOOK_DISABLE_AFTER, WEBHOOK_REPLAY_RATE,
+WEBHOOK_SHUTDOWN_TIMEOUT, WEBHOOK_LOG_LEVEL, SSL_CERT_FILE: handed on if given.
+STACK_VIA_REDIS, STACK_VIA_AMQP, STACK_VIA_GATEWAY: HOST:PORT at which the services reach these, e.g. a proxy that fails.
 STACK=compose: with the real APISIX, on Docker. STACK_TIMEOUT: seconds a process may take to become healthy (120).
 USAGE
 }
@@ -41,6 +46,10 @@ USAGE
 INFRA=(redis rabbitmq)
 SERVICES=(subscription-service gateway callback-service event-listener)
 STOP_ORDER=(event-listener callback-service gateway subscription-service rabbitmq epmd redis)
+HANDED_ON=(
+  WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,DISABLE_AFTER,REPLAY_RATE,SHUTDOWN_TIMEOUT,LOG_LEVEL} SSL_CERT_FILE
+  STACK_VIA_{REDIS,AMQP,GATEWAY}
+)
 
 # ---------------------------------------------------------------- what a stack remembers
 
@@ -113,12 +122,12 @@ choose_settings() {
   [[ ${GIVEN[AMQP_URL]} != "$(private_amqp_url)" ]] || GIVEN[AMQP_URL]=''
   GIVEN[WEBHOOK_ALLOW_CIDRS]=${WEBHOOK_ALLOW_CIDRS-127.0.0.0/8,::1/128}
   GIVEN[WEBHOOK_ALLOW_HTTP]=${WEBHOOK_ALLOW_HTTP-true}
-  for name in WEBHOOK_RETRY_SCHEDULE WEBHOOK_SHUTDOWN_TIMEOUT WEBHOOK_LOG_LEVEL SSL_CERT_FILE; do
+  for name in "${HANDED_ON[@]}"; do
     [[ -z ${!name:-} ]] || GIVEN[$name]=${!name}
   done
   settle REDIS_URL redis "${SERVICES[@]}"
   settle AMQP_URL rabbitmq "${SERVICES[@]}"
-  for name in WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,RETRY_SCHEDULE,SHUTDOWN_TIMEOUT,LOG_LEVEL} SSL_CERT_FILE; do
+  for name in WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP} "${HANDED_ON[@]}"; do
     settle "$name" "${SERVICES[@]}"
   done
   save settings SETTING
@@ -161,6 +170,20 @@ private_amqp_url() { printf 'amqp://webhook:%s@127.0.0.1:%s/' "${SECRET[RABBITMQ
 redis_url() { if is_private redis; then private_redis_url; else printf '%s' "${SETTING[REDIS_URL]}"; fi; }
 amqp_url() { if is_private rabbitmq; then private_amqp_url; else printf '%s' "${SETTING[AMQP_URL]}"; fi; }
 local_address() { printf '127.0.0.1:%s' "${PORT[$1]}"; }
+
+# What the services are given.
+their_redis_url() { via "$(redis_url)" "${SETTING[STACK_VIA_REDIS]:-}"; }
+their_amqp_url() { via "$(amqp_url)" "${SETTING[STACK_VIA_AMQP]:-}"; }
+their_gateway_url() { via "http://$(local_address gateway)" "${SETTING[STACK_VIA_GATEWAY]:-}"; }
+
+# via URL HOST:PORT prints the URL, leading to another address if one is given.
+via() {
+  if [[ -n $2 && $1 =~ ^([a-z]+://([^/@]*@)?)[^/]*(.*)$ ]]; then
+    printf '%s%s%s' "${BASH_REMATCH[1]}" "$2" "${BASH_REMATCH[3]}"
+  else
+    printf '%s' "$1"
+  fi
+}
 
 # ---------------------------------------------------------------- starting one process
 
@@ -238,7 +261,7 @@ start_subscription-service() {
   local settings
   mapfile -t settings < <(handed_on WEBHOOK_ALLOW_CIDRS WEBHOOK_ALLOW_HTTP WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
   launch subscription-service "${settings[@]}" \
-    REDIS_URL="$(redis_url)" AMQP_URL="$(amqp_url)" \
+    REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_GATEWAY_KEY="${SECRET[WEBHOOK_GATEWAY_KEY]}" WEBHOOK_ADMIN_TOKEN="${SECRET[WEBHOOK_ADMIN_TOKEN]}" \
     WEBHOOK_LISTEN="$(local_address subscription)" WEBHOOK_ADMIN_LISTEN="$(local_address admin)" \
     -- "$ROOT/bin/subscription-service"
@@ -246,17 +269,17 @@ start_subscription-service() {
 
 start_event-listener() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
-  launch event-listener "${settings[@]}" REDIS_URL="$(redis_url)" AMQP_URL="$(amqp_url)" \
+  mapfile -t settings < <(handed_on WEBHOOK_REPLAY_RATE WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
+  launch event-listener "${settings[@]}" REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_METRICS_LISTEN="$(local_address listener-metrics)" \
     -- "$ROOT/bin/event-listener"
 }
 
 start_callback-service() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_RETRY_SCHEDULE WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
-  launch callback-service "${settings[@]}" REDIS_URL="$(redis_url)" AMQP_URL="$(amqp_url)" \
-    WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" WEBHOOK_GATEWAY_URL="http://$(local_address gateway)" \
+  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,DISABLE_AFTER} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
+  launch callback-service "${settings[@]}" REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
+    WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" WEBHOOK_GATEWAY_URL="$(their_gateway_url)" \
     WEBHOOK_METRICS_LISTEN="$(local_address callback-metrics)" \
     -- "$ROOT/bin/callback-service"
 }
@@ -265,7 +288,7 @@ start_gateway() {
   local settings
   mapfile -t settings < <(handed_on WEBHOOK_ALLOW_CIDRS WEBHOOK_ALLOW_HTTP WEBHOOK_LOG_LEVEL SSL_CERT_FILE)
   make_gateway_dir
-  launch gateway PATH="$PATH" "${settings[@]}" REDIS_URL="$(redis_url)" \
+  launch gateway PATH="$PATH" "${settings[@]}" REDIS_URL="$(their_redis_url)" \
     WEBHOOK_GATEWAY_KEY="${SECRET[WEBHOOK_GATEWAY_KEY]}" WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" \
     WEBHOOK_RUNNER="$ROOT/bin/webhook-runner" WEBHOOK_EGRESS="$(local_address egress)" \
     WEBHOOK_SUBSCRIPTION_NODE="$(local_address subscription)" \
@@ -525,6 +548,26 @@ cmd_restart() {
   cmd_start "$1"
 }
 
+cmd_run() {
+  need_settled "$1"
+  [[ " ${SERVICES[*]} " == *" $1 "* ]] || die "'run' is for services: ${SERVICES[*]}"
+  if alive "$1"; then die "$1 runs already; 'stop' it first"; fi
+  check_ports "$1"
+  FOREGROUND=yes
+  "start_$1"
+}
+
+cmd_rabbitmqctl() {
+  need_settled rabbitmq
+  HOME=$RUN_DIR/rabbitmq/home ERL_EPMD_PORT=${PORT[epmd]} RABBITMQ_NODENAME=$(node_name) \
+    RABBITMQ_CONF_ENV_FILE=$RUN_DIR/rabbitmq/rabbitmq-env.conf exec "${RABBITMQ_SERVER%-server}ctl" "$@"
+}
+
+cmd_redis-cli() {
+  need_settled redis
+  REDISCLI_AUTH=${SECRET[REDIS_PASSWORD]} exec redis-cli -h 127.0.0.1 -p "${PORT[redis]}" "$@"
+}
+
 cmd_kill() {
   local pid
   if [[ $1 == runner ]]; then
@@ -566,7 +609,8 @@ main() {
   local verb=${1:-help}
   case $verb in
   infra | up | down | wipe | status) (($# == 1)) || { usage >&2; exit 2; } ;;
-  start | stop | kill | restart) (($# == 2)) || { usage >&2; exit 2; } ;;
+  start | stop | kill | restart | run) (($# == 2)) || { usage >&2; exit 2; } ;;
+  rabbitmqctl | redis-cli) (($# >= 2)) || { usage >&2; exit 2; } ;;
   help | -h | --help) usage; exit ;;
   *) usage >&2; exit 2 ;;
   esac
@@ -576,7 +620,7 @@ main() {
     exit 0
   fi
   make_run_dir
-  [[ $verb == status ]] || lock
+  [[ $verb == @(status|rabbitmqctl|redis-cli) ]] || lock
   remember
   choose_kind "$verb"
   if [[ $KIND == compose ]]; then run_compose "$@"; else "cmd_$verb" "${@:2}"; fi

@@ -50,7 +50,8 @@ runner_pids() {
 }
 
 # launch NAME [KEY=value…] -- COMMAND…: starts a process in a session of its own. It gets the environment that is given,
-# no other, and never by way of a command line, where any user of the machine could read a key.
+# no other, and never by way of a command line, where any user of the machine could read a key. With FOREGROUND it takes
+# this script's place instead.
 launch() {
   local name=$1 environment=()
   shift
@@ -60,19 +61,24 @@ launch() {
   done
   shift
   sweep "$name"
-  (
-    trap - INT QUIT
-    cd "$RUN_DIR" || exit 1
-    close_inherited
-    raise_file_limit
-    environment+=("$(marker "$name")")
-    command=$(command -v "$1") setsid=$(command -v setsid)
-    forget_environment
-    export "${environment[@]}"
-    exec "$setsid" "$command" "${@:2}"
-  ) </dev/null >>"$RUN_DIR/log/$name.log" 2>&1 &
+  environment+=("$(marker "$name")")
+  if [[ -n ${FOREGROUND:-} ]]; then become "$@"; fi
+  become "$(command -v setsid)" "$@" </dev/null >>"$RUN_DIR/log/$name.log" 2>&1 &
   record_pid "$name" "$!"
   disown
+}
+
+# become COMMAND… goes on as the command, with what launch has gathered in environment.
+become() {
+  local command
+  trap - INT QUIT
+  cd "$RUN_DIR" || exit 1
+  close_inherited
+  raise_file_limit
+  command=$(command -v "$1")
+  forget_environment
+  export "${environment[@]}"
+  exec "$command" "${@:2}"
 }
 
 forget_environment() {
