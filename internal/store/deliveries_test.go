@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,33 +12,16 @@ import (
 
 func delivery(id string, age time.Duration, status contract.DeliveryStatus, attempts ...contract.Attempt) contract.Delivery {
 	at := start.Add(age)
-	return contract.Delivery{ID: id, Subscription: "sub_1", EventID: "e", EventSource: "/s", EventType: "a", Status: status,
+	d := contract.Delivery{ID: id, Subscription: "sub_1", EventID: "e", EventSource: "/s", EventType: "a", Status: status,
 		CreatedAt: at, UpdatedAt: at, Attempts: attempts}
+	if n := len(attempts); n > 0 {
+		d.AttemptCount = attempts[n-1].Number
+	}
+	return d
 }
 
 func attempt(n int) contract.Attempt {
 	return contract.Attempt{Number: n, At: start, DurationMS: 5, Status: 500, Outcome: contract.OutcomeResponse, Error: "answered 500"}
-}
-
-func TestRecordDeliveries(t *testing.T) {
-	s := withResource(t, open(t), "orders")
-	create(t, s, subscription("sub_1"))
-	require.NoError(t, s.RecordDeliveries(ctx, nil))
-	require.NoError(t, s.RecordDeliveries(ctx, []contract.Delivery{delivery("dlv_1", 0, contract.DeliveryPending, attempt(1))}))
-	for range 2 { // the same again changes nothing
-		require.NoError(t, s.RecordDeliveries(ctx, []contract.Delivery{delivery("dlv_1", 0, contract.DeliverySucceeded, attempt(2))}))
-	}
-	require.NoError(t, s.RecordDeliveries(ctx, []contract.Delivery{delivery("dlv_1", 0, contract.DeliveryFailed, attempt(3))}))
-	got, err := s.Delivery(ctx, "sub_1", "dlv_1")
-	require.NoError(t, err)
-	require.Equal(t, delivery("dlv_1", 0, contract.DeliverySucceeded, attempt(1), attempt(2)), got, "what succeeded stays so")
-	_, err = s.Delivery(ctx, "sub_2", "dlv_1")
-	require.ErrorIs(t, err, ErrNotFound, "it is another subscription's")
-	_, err = s.Delivery(ctx, "sub_1", "dlv_2")
-	require.ErrorIs(t, err, ErrNotFound)
-	life, err := s.rdb.TTL(ctx, s.key.delivery("dlv_1")).Result()
-	require.NoError(t, err)
-	require.InDelta(t, deliveryLife.Seconds(), life.Seconds(), 60)
 }
 
 func TestDeliveriesNewestFirst(t *testing.T) {
@@ -90,59 +72,16 @@ func TestDeliveriesNewestFirst(t *testing.T) {
 	require.Equal(t, all[11], page[0].ID, "neither what came nor what went moves the next page")
 }
 
-func TestOnlyTheNewestAreListed(t *testing.T) {
+func TestStatuses(t *testing.T) {
 	s := withResource(t, open(t), "orders")
-	create(t, s, subscription("sub_1"))
-	var batch []contract.Delivery
-	for i := range mostKept + 50 {
-		batch = append(batch, delivery(fmt.Sprintf("dlv_%04d", i), time.Duration(i)*time.Millisecond, contract.DeliverySucceeded))
-	}
-	require.NoError(t, s.RecordDeliveries(ctx, batch))
-	n, err := s.rdb.ZCard(ctx, s.key.deliveries("sub_1")).Result()
+	first := delivery("dlv_1", 0, contract.DeliveryPending, attempt(1))
+	keep(t, s, Record{Delivery: first})
+	require.NoError(t, s.rdb.Set(ctx, s.key.delivery("dlv_3"), "nonsense", 0).Err())
+	got, err := s.Statuses(ctx, []string{"dlv_1", "dlv_2", "dlv_3", "dlv_1"})
 	require.NoError(t, err)
-	require.Less(t, n, int64(mostKept+tendEachNth))
-	require.GreaterOrEqual(t, n, int64(mostKept))
-	page, _, err := s.Deliveries(ctx, "sub_1", "", "", 1)
-	require.NoError(t, err)
-	require.Equal(t, batch[len(batch)-1].ID, page[0].ID)
-}
-
-func TestADeletedSubscriptionGetsNoList(t *testing.T) {
-	s := withResource(t, open(t), "orders")
-	require.NoError(t, s.RecordDeliveries(ctx, []contract.Delivery{delivery("dlv_1", 0, contract.DeliverySucceeded)}))
-	page, _, err := s.Deliveries(ctx, "sub_1", "", "", 10)
-	require.NoError(t, err)
-	require.Empty(t, page)
-}
-
-func TestStandings(t *testing.T) {
-	s := withResource(t, open(t), "orders")
-	sub := create(t, s, subscription("sub_1"))
-	require.NoError(t, s.RecordDeliveries(ctx, []contract.Delivery{delivery("dlv_1", 0, contract.DeliveryPending, attempt(1))}))
-	got, err := s.Standings(ctx, []Pending{{Delivery: "dlv_1", Subscription: "sub_1"}, {Delivery: "dlv_2", Subscription: "sub_1"}, {Delivery: "dlv_3", Subscription: "sub_gone"}})
-	require.NoError(t, err)
-	recorded := delivery("dlv_1", 0, contract.DeliveryPending)
-	require.Equal(t, []Standing{{Subscription: &sub, Recorded: &recorded}, {Subscription: &sub}, {}}, got)
-	got, err = s.Standings(ctx, nil)
+	first.Attempts = nil
+	require.Equal(t, []*contract.Delivery{&first, nil, nil, &first}, got)
+	got, err = s.Statuses(ctx, nil)
 	require.NoError(t, err)
 	require.Empty(t, got)
-}
-
-func TestConcurrentRecords(t *testing.T) {
-	s, other := pair(t)
-	withResource(t, s, "orders")
-	create(t, s, subscription("sub_1"))
-	var wg sync.WaitGroup
-	for i := range 10 {
-		from := []*Store{s, other}[i%2]
-		wg.Go(func() {
-			if err := from.RecordDeliveries(ctx, []contract.Delivery{delivery("dlv_1", 0, contract.DeliveryPending, attempt(i+1))}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	got, err := s.Delivery(ctx, "sub_1", "dlv_1")
-	require.NoError(t, err)
-	require.Len(t, got.Attempts, 10)
 }

@@ -32,7 +32,9 @@ func TestCandidates(t *testing.T) {
 	sub := subscription("sub_1")
 	sub.Types = []string{"a.*", "b"}
 	create(t, s, sub)
-	create(t, s, subscription("sub_2"))
+	ordered := subscription("sub_2")
+	ordered.Ordering = contract.OrderingSubject
+	create(t, s, ordered)
 	paused := subscription("sub_3")
 	paused.Status = contract.StatusPaused
 	create(t, s, paused)
@@ -41,7 +43,7 @@ func TestCandidates(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found, 2)
 	require.Empty(t, found["empty"])
-	require.ElementsMatch(t, []Candidate{{"sub_1", []string{"a.*", "b"}, false}, {"sub_2", []string{}, false}}, found["orders"])
+	require.ElementsMatch(t, []Candidate{{"sub_1", []string{"a.*", "b"}, false}, {"sub_2", []string{}, true}}, found["orders"])
 	require.True(t, contract.MatchesType(found["orders"][0].Types, "b"))
 	none, err := s.Candidates(ctx, nil)
 	require.NoError(t, err)

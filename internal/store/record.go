@@ -103,7 +103,7 @@ func (s *Store) listsOf(records []Record, now time.Time) []*listed {
 
 // lifeOf is how long a record is kept: a pending one must not end before its next attempt.
 func lifeOf(d contract.Delivery) time.Duration {
-	return deliveryLife + max(0, d.NextAttempt.Sub(d.UpdatedAt))
+	return deliveryLife + min(max(0, d.NextAttempt.Sub(d.UpdatedAt)), contract.MaxRetryWait)
 }
 
 // recordDeliveries
@@ -147,7 +147,7 @@ for i, text in ipairs(redis.call('MGET', unpack(KEYS, 1, n))) do stored[KEYS[i]]
 for i = 1, n do
   local id, count, status, life, head, attempts, line = unpack(ARGV, at + 1, at + 7)
   at = at + 7
-  local before, state, tried = string.match(stored[KEYS[i]] or '', '^(%d+) (%a+)\n[^\n]*\n(.*)$')
+  local before, state, tried = string.match(stored[KEYS[i]] or '', '^(%d+) (%a*)\n[^\n]*\n(.*)$')
   local later = tonumber(count) - (tonumber(before) or -1)
   if later > 0 or later == 0 and state == 'pending' then
     if tried and tried ~= '' then attempts = merged(tried, attempts) end

@@ -121,6 +121,19 @@ func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
 		"Candidates":         func() error { _, err := s.Candidates(ctx, []string{"a"}); return err },
 		"Standings":          func() error { _, err := s.Standings(ctx, []Pending{{Delivery: "d", Subscription: "s"}}); return err },
 		"RecordDeliveries":   func() error { return s.RecordDeliveries(ctx, []contract.Delivery{d}) },
+		"Record":             func() error { return s.Record(ctx, []Record{{Delivery: d, Line: "l"}}) },
+		"Statuses":           func() error { _, err := s.Statuses(ctx, []string{"d"}); return err },
+		"JoinLines":          func() error { return s.JoinLines(ctx, []Place{{"l", "d"}}) },
+		"LeaveLine":          func() error { return s.LeaveLine(ctx, "l", "d") },
+		"Seen":               func() error { _, err := s.Seen(ctx, []EventKey{{"a", "b", "c"}}); return err },
+		"MarkSeen":           func() error { return s.MarkSeen(ctx, []EventKey{{"a", "b", "c"}}) },
+		"Take":               func() error { _, err := s.Take(ctx, []Ask{{"sub_1", 1, 1}}); return err },
+		"FailingSince":       func() error { _, err := s.FailingSince(ctx, []string{"sub_1"}, start); return err },
+		"Healthy":            func() error { return s.Healthy(ctx, []string{"sub_1"}) },
+		"CreateReplay":       func() error { _, _, err := s.CreateReplay(ctx, replay("rpl_1")); return err },
+		"Replay":             func() error { _, err := s.Replay(ctx, "sub_1", "rpl_1"); return err },
+		"SaveReplay":         func() error { return s.SaveReplay(ctx, replay("rpl_1")) },
+		"Writable":           func() error { return s.Writable(ctx) },
 		"Delivery":           func() error { _, err := s.Delivery(ctx, "sub_1", "dlv_1"); return err },
 		"Deliveries":         func() error { _, _, err := s.Deliveries(ctx, "sub_1", "", "", 10); return err },
 	}
@@ -179,6 +192,21 @@ func TestScriptsSurviveAFlush(t *testing.T) {
 		func() error {
 			return s.RecordDeliveries(ctx, []contract.Delivery{{ID: "dlv_1", Subscription: "sub_1"}, {ID: "dlv_2", Subscription: "sub_1"}})
 		},
+		func() error {
+			_, err := s.Standings(ctx, []Pending{{Delivery: "d", Subscription: "s", Line: "l"}})
+			return err
+		},
+		func() error { return s.JoinLines(ctx, []Place{{"l", "d"}}) },
+		func() error { return s.LeaveLine(ctx, "l", "d") },
+		func() error { return s.MarkSeen(ctx, []EventKey{{"a", "b", "c"}}) },
+		func() error {
+			got, err := s.Take(ctx, []Ask{{"sub_1", 1, 1}, {"sub_2", 5, 2}})
+			require.Equal(t, []int{1, 2}, []int{got[0].Allowed, got[1].Allowed})
+			return err
+		},
+		func() error { _, err := s.FailingSince(ctx, []string{"sub_1"}, start); return err },
+		func() error { _, _, err := s.CreateReplay(ctx, replay("rpl_1")); return err },
+		func() error { return s.SaveReplay(ctx, replay("rpl_1")) },
 		func() error { _, err := s.Authenticate(ctx, "h", "orders"); return err },
 		func() error { _, err := s.ChangeResource(ctx, "orders", func(*contract.Resource) {}); return err },
 		func() error { return s.DeleteSubscription(ctx, "sub_1") },
@@ -226,4 +254,31 @@ func TestPagesHideNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, page)
 	require.Empty(t, next)
+}
+
+// A Redis that is full answers, but keeps nothing: that must show, and must not look like an answer.
+func TestAFullRedis(t *testing.T) {
+	s := withResource(t, openAs(t, testkit.StartRedis(t).URL, "test"), "orders")
+	create(t, s, subscription("sub_1"))
+	require.NoError(t, s.Writable(ctx))
+	keep(t, s, Record{Delivery: delivery("dlv_1", 0, contract.DeliveryPending, attempt(1))})
+	join(t, s, Place{"line", "dlv_1"})
+	require.NoError(t, s.rdb.ConfigSet(ctx, "maxmemory", "1").Err())
+
+	require.NoError(t, s.Ping(ctx))
+	require.ErrorContains(t, s.Writable(ctx), "OOM")
+	done := Record{delivery("dlv_1", 0, contract.DeliverySucceeded, attempt(2)), "line"}
+	require.ErrorContains(t, s.Record(ctx, []Record{done}), "OOM")
+	require.ErrorContains(t, s.JoinLines(ctx, []Place{{"line", "dlv_2"}}), "OOM")
+	require.ErrorContains(t, s.MarkSeen(ctx, []EventKey{{"a", "b", "c"}}), "OOM")
+	_, err := s.Take(ctx, []Ask{{"sub_1", 1, 1}})
+	require.ErrorContains(t, err, "OOM")
+	got := stand(t, s, Pending{Delivery: "dlv_1", Subscription: "sub_1", Line: "line"})
+	require.Equal(t, contract.DeliveryPending, got.Recorded.Status, "nothing was half done")
+	require.NotNil(t, stand(t, s, Pending{Delivery: "dlv_2", Subscription: "sub_1", Line: "line"}).Ahead)
+
+	require.NoError(t, s.rdb.ConfigSet(ctx, "maxmemory", "0").Err())
+	require.NoError(t, s.Writable(ctx))
+	keep(t, s, done)
+	require.Nil(t, stand(t, s, Pending{Delivery: "dlv_2", Subscription: "sub_1", Line: "line"}).Ahead)
 }
