@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -31,11 +32,11 @@ type bench struct {
 	consumer world.Client
 	grants   []string // resources of the healthy subscriptions
 	subs     []subscription
-	rounds   int // counts all rounds, for ids
 	report   *report
 
-	// found by a, used by b and c
-	perSecond float64
+	roundsRun, typesUsed int // for names
+
+	perSecond float64 // found by a, used by b and c
 }
 
 // subscription with what makes an event reach it and no other.
@@ -56,19 +57,24 @@ func (b *bench) connect(ctx context.Context) (err error) {
 	if b.key, err = secret(b.runDir, "WEBHOOK_CALLBACK_KEY"); err != nil {
 		return err
 	}
-	if b.receiver, err = startReceiver(b.subscriptions); err != nil {
+	if b.receiver, err = startReceiver(b.subscriptions + b.hangingSubs); err != nil {
 		return err
 	}
-	if b.producer, err = b.stack.NewProducer(ctx); err != nil {
-		return err
-	}
-	if b.queue, err = rabbit.Open(ctx, b.stack.AMQPURL, rabbit.Options{Namespace: bareNamespace, Name: "bench", Log: zap.NewNop()}); err != nil {
+	if err := b.connectBroker(ctx); err != nil {
 		return err
 	}
 	return b.subscribe(ctx)
 }
 
-func (b *bench) close() error {
+func (b *bench) connectBroker(ctx context.Context) (err error) {
+	if b.producer, err = b.stack.NewProducer(ctx); err != nil {
+		return err
+	}
+	b.queue, err = rabbit.Open(ctx, b.stack.AMQPURL, rabbit.Options{Namespace: bareNamespace, Name: "bench", Log: zap.NewNop()})
+	return err
+}
+
+func (b *bench) disconnect() error {
 	var errs []error
 	if b.queue != nil {
 		errs = append(errs, b.queue.Close())
@@ -76,10 +82,16 @@ func (b *bench) close() error {
 	if b.producer != nil {
 		errs = append(errs, b.producer.Close())
 	}
-	if b.receiver != nil {
-		errs = append(errs, b.receiver.stop())
-	}
+	b.queue, b.producer = nil, nil
 	return errors.Join(errs...)
+}
+
+func (b *bench) close() error {
+	err := b.disconnect()
+	if b.receiver != nil {
+		err = errors.Join(err, b.receiver.stop())
+	}
+	return err
 }
 
 // secret reads one of the stack's keys.
@@ -112,8 +124,13 @@ func (b *bench) subscribe(ctx context.Context) (err error) {
 	if b.consumer, err = b.stack.NewConsumer(ctx, "bench-"+run, grants...); err != nil {
 		return err
 	}
+	wish := map[string]any{}
+	if b.maxInFlight > 0 {
+		wish["max_in_flight"] = b.maxInFlight
+	}
+	b.typesUsed = b.subscriptions
 	for i := range b.subscriptions {
-		sub, err := b.newSubscription(ctx, i, b.receiver.Endpoints[i]+"/hooks", b.maxInFlight)
+		sub, err := b.newSubscription(ctx, i, b.receiver.Endpoints[i]+"/hooks", wish)
 		if err != nil {
 			return err
 		}
@@ -130,12 +147,10 @@ func (b *bench) newResource(ctx context.Context, name string) error {
 }
 
 // newSubscription makes the i-th one: the only one of its resource to its type.
-func (b *bench) newSubscription(ctx context.Context, i int, endpoint string, maxInFlight int) (subscription, error) {
+func (b *bench) newSubscription(ctx context.Context, i int, endpoint string, more map[string]any) (subscription, error) {
 	sub := subscription{resource: b.grants[i%len(b.grants)], eventType: "bench.n" + strconv.Itoa(i), endpoint: endpoint}
 	wish := map[string]any{"callback_url": endpoint, "types": []string{sub.eventType}}
-	if maxInFlight > 0 {
-		wish["max_in_flight"] = maxInFlight
-	}
+	maps.Copy(wish, more)
 	answer, err := b.consumer.Want(ctx, http.StatusCreated, http.MethodPost, "/"+sub.resource+"/subscribe", wish)
 	sub.id = answer.Field("id")
 	return sub, err
@@ -148,8 +163,8 @@ func (b *bench) unsubscribe(ctx context.Context, sub subscription) error {
 
 // newRound names a round: no event of one is taken for one of another.
 func (b *bench) newRound() string {
-	b.rounds++
-	return fmt.Sprintf("%s-%d", b.grants[0], b.rounds)
+	b.roundsRun++
+	return fmt.Sprintf("%s-%d", b.grants[0], b.roundsRun)
 }
 
 // padding brings an event's data to about 250 bytes.

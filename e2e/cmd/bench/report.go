@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -27,33 +28,55 @@ func newReport() *report {
 
 // table is one figure, or what explains it.
 type table struct {
-	Figure  string   `json:"figure"`
-	Title   string   `json:"title"`
-	Columns []string `json:"columns"`
-	Rows    []row    `json:"rows"`
-	Notes   []string `json:"notes,omitempty"`
+	Figure, Title string
+	Columns       []string
+	Rows          []row
+	Notes         []string
 }
 
+// row has a value per column; NaN where nothing was measured.
 type row struct {
-	Name   string    `json:"name"`
-	Values []float64 `json:"values"`
+	Name   string
+	Values []float64
+}
+
+// MarshalJSON writes each row with its columns' names, and leaves out what was not measured, which JSON has no number for.
+func (t table) MarshalJSON() ([]byte, error) {
+	rows := make([]map[string]any, len(t.Rows))
+	for i, r := range t.Rows {
+		rows[i] = map[string]any{"name": strings.TrimSpace(r.Name)}
+		for j, value := range r.Values {
+			if !math.IsNaN(value) && !math.IsInf(value, 0) {
+				rows[i][t.Columns[j]] = round(value)
+			}
+		}
+	}
+	return json.Marshal(map[string]any{"figure": t.Figure, "title": t.Title, "rows": rows, "notes": t.Notes})
 }
 
 // check compares a figure with what it must reach.
 type check struct {
-	Figure  string  `json:"figure"`
-	What    string  `json:"what"`
-	Value   float64 `json:"value"`
-	Bound   string  `json:"bound"`
-	Reached bool    `json:"reached"`
+	Figure  string   `json:"figure"`
+	What    string   `json:"what"`
+	Value   *float64 `json:"value"` // nil: not measured
+	Bound   string   `json:"bound"`
+	Reached bool     `json:"reached"`
 }
 
 func (r *report) atLeast(figure, what string, value, bound float64) {
-	r.Checks = append(r.Checks, check{figure, what, round(value), fmt.Sprintf("≥ %g", bound), value >= bound})
+	r.check(check{Figure: figure, What: what, Bound: fmt.Sprintf("≥ %g", bound), Reached: value >= bound}, value)
 }
 
 func (r *report) atMost(figure, what string, value, bound float64) {
-	r.Checks = append(r.Checks, check{figure, what, round(value), fmt.Sprintf("≤ %g", bound), value <= bound})
+	r.check(check{Figure: figure, What: what, Bound: fmt.Sprintf("≤ %g", bound), Reached: value <= bound}, value)
+}
+
+func (r *report) check(c check, value float64) {
+	if !math.IsNaN(value) && !math.IsInf(value, 0) {
+		value = round(value)
+		c.Value = &value
+	}
+	r.Checks = append(r.Checks, c)
 }
 
 // add shows a table at once and keeps it.
@@ -95,7 +118,11 @@ func (r *report) verdicts(to io.Writer) {
 		if !c.Reached {
 			word = "MISSED"
 		}
-		_, _ = fmt.Fprintf(w, "  (%s)\t%s\t%s\t%s\t%s\n", c.Figure, c.What, number(c.Value), c.Bound, word)
+		value := math.NaN()
+		if c.Value != nil {
+			value = *c.Value
+		}
+		_, _ = fmt.Fprintf(w, "  (%s)\t%s\t%s\t%s\t%s\n", c.Figure, c.What, number(value), c.Bound, word)
 	}
 	_ = w.Flush()
 }

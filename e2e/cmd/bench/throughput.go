@@ -67,7 +67,7 @@ func (b *bench) throughput(ctx context.Context) error {
 	samples := make([][]sample, len(pipelines))
 	stop := b.startProfiles(ctx)
 	defer stop()
-	for range b.settings.rounds {
+	for range b.rounds {
 		for i, p := range pipelines {
 			s, err := b.measureOnce(ctx, p, b.events)
 			if err != nil {
@@ -191,7 +191,7 @@ func (b *bench) reportThroughput(pipelines []pipeline, samples [][]sample) {
 	for i, p := range pipelines {
 		rows[i] = row{p.name, []float64{rate[i], rate[i] / bareGateway, rate[i] / bareStraight}}
 	}
-	b.report.add(table{Figure: "a", Title: fmt.Sprintf("throughput, %d events, median of %d alternating rounds", b.events, b.settings.rounds),
+	b.report.add(table{Figure: "a", Title: fmt.Sprintf("throughput, %d events, median of %d alternating rounds", b.events, b.rounds),
 		Columns: []string{"per second", "of bare through gateway", "of bare without gateway"}, Rows: rows,
 		Notes: []string{
 			"whole: event → listener → command → callback service → gateway → endpoint; from commands on: without the listener",

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/apisix-webhooks/apisix-webhooks/e2e/world"
+)
+
+// traffic is figure e: what a delivery costs in messages to Redis and to the broker at full load. The services reach the
+// broker through a counter of frames, where the stack is ours to start again.
+func (b *bench) traffic(ctx context.Context) error {
+	counter, err := b.throughCounter(ctx)
+	if err != nil {
+		return err
+	}
+	if counter != nil {
+		defer counter.close()
+	}
+	var samples []map[string]float64
+	for range b.rounds {
+		s, err := b.trafficOnce(ctx, counter)
+		if err != nil {
+			return err
+		}
+		samples = append(samples, s)
+	}
+	b.reportTraffic(samples)
+	if counter == nil {
+		return nil
+	}
+	return b.restart(ctx) // without the counter
+}
+
+// throughCounter starts the services with the counter before the broker.
+func (b *bench) throughCounter(ctx context.Context) (*frameCounter, error) {
+	broker, err := url.Parse(b.stack.AMQPURL)
+	if err != nil || os.Getenv("E2E_STACK") == "" {
+		return nil, nil
+	}
+	counter, err := countFrames(ctx, broker.Host)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.restart(ctx, "STACK_VIA_AMQP="+counter.address()); err != nil {
+		return nil, err
+	}
+	return counter, nil
+}
+
+// restart takes the stack down and up again with other settings.
+func (b *bench) restart(ctx context.Context, settings ...string) error {
+	control, err := world.NewControl()
+	if err != nil {
+		return err
+	}
+	if err := b.disconnect(); err != nil {
+		return err
+	}
+	control = control.With(settings...)
+	for _, verb := range []string{"down", "up"} {
+		if err := control.Do(ctx, verb); err != nil {
+			return err
+		}
+	}
+	return b.connectBroker(ctx)
+}
+
+// Names of the samples.
+const (
+	redisExecuted = "Redis: commands executed, those inside scripts included"
+	redisSent     = "Redis: commands sent by the services"
+	redisTrips    = "Redis: round trips, by the services' count"
+	redisReads    = "Redis: reads of its sockets, at least one per round trip"
+	amqpMessages  = "AMQP: messages"
+	amqpFrames    = "AMQP: frames"
+	amqpReads     = "AMQP: reads of the sockets"
+)
+
+// trafficOnce counts over one round, per delivery.
+func (b *bench) trafficOnce(ctx context.Context, counter *frameCounter) (map[string]float64, error) {
+	whole := b.pipelines()[0]
+	if _, err := b.runThrough(ctx, whole, warmUp); err != nil {
+		return nil, err
+	}
+	before, err := b.counts(ctx, counter)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.runThrough(ctx, whole, b.events); err != nil {
+		return nil, err
+	}
+	after, err := b.counts(ctx, counter)
+	for name := range after {
+		after[name] = (after[name] - before[name]) / float64(b.events)
+	}
+	return after, err
+}
+
+func (b *bench) counts(ctx context.Context, counter *frameCounter) (map[string]float64, error) {
+	info, err := redisInfo(ctx, b.stack.RedisURL)
+	if err != nil {
+		return nil, err
+	}
+	counts := map[string]float64{redisReads: info["total_reads_processed"], redisExecuted: 0}
+	for name, calls := range info {
+		if command, ok := strings.CutPrefix(name, "cmdstat_"); ok {
+			counts["  "+command] += calls
+			counts[redisExecuted] += calls
+		}
+	}
+	for metric, name := range map[string]string{"webhook_redis_commands_total": redisSent, "webhook_redis_round_trips_total": redisTrips} {
+		if n, err := b.sumOverServices(ctx, metric); err != nil {
+			return nil, err
+		} else if n > 0 {
+			counts[name] = n
+		}
+	}
+	if counter != nil {
+		counts[amqpMessages] = float64(counter.sent.messages.Load() + counter.received.messages.Load())
+		counts[amqpFrames] = float64(counter.sent.all.Load() + counter.received.all.Load())
+		counts[amqpReads] = float64(counter.sent.reads.Load() + counter.received.reads.Load())
+	}
+	return counts, nil
+}
+
+func (b *bench) sumOverServices(ctx context.Context, metric string) (sum float64, err error) {
+	for _, url := range []string{b.stack.CallbackMetricsURL, b.stack.ListenerMetricsURL, b.stack.SubscriptionMetricsURL} {
+		n, err := scrape(ctx, url, metric)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+func (b *bench) reportTraffic(samples []map[string]float64) {
+	names := map[string]bool{}
+	for _, s := range samples {
+		maps.Copy(names, present(s))
+	}
+	found := map[string]float64{}
+	for name := range names {
+		found[name] = median(valuesOf(samples, func(s map[string]float64) float64 { return s[name] }))
+	}
+	t := table{Figure: "e", Title: fmt.Sprintf("messages to Redis and to the broker per delivery at full load, median of %d rounds of %d", b.rounds, b.events),
+		Columns: []string{"per delivery"}, Notes: []string{"AMQP: of the services alone, both ways, without heartbeats"}}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		t.Rows = append(t.Rows, row{name, []float64{found[name]}})
+	}
+	b.report.add(t)
+	b.report.atMost("e", redisExecuted, found[redisExecuted], 4)
+	trips, ok := found[redisTrips]
+	if !ok {
+		trips = found[redisReads]
+	}
+	b.report.atMost("e", "Redis: round trips", trips, 0.1)
+}
+
+// present are the names of what happened more than once in a thousand deliveries.
+func present(sample map[string]float64) map[string]bool {
+	names := map[string]bool{}
+	for name, n := range sample {
+		if n >= 0.001 {
+			names[name] = true
+		}
+	}
+	return names
+}
