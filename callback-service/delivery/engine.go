@@ -43,7 +43,7 @@ type Gateway interface {
 	Post(ctx context.Context, call gateway.Call) (gateway.Answer, error)
 }
 
-// Options of an Engine. All are needed.
+// Options of an Engine. All but Lanes are needed.
 type Options struct {
 	Store   Store
 	Gateway Gateway
@@ -59,6 +59,8 @@ type Options struct {
 	Drain time.Duration
 	// Now is the clock; time.Now in production.
 	Now func() time.Time
+	// Lanes has the lanes' defaults unless it is set.
+	Lanes lane.Options
 }
 
 // Engine delivers.
@@ -82,8 +84,9 @@ type Engine struct {
 
 // New makes an engine; Run makes it work.
 func New(o Options) *Engine {
+	o.Lanes.Now = o.Now
 	e := &Engine{
-		Options: o, book: newBook(), lanes: lane.New[*task](lane.Options{Now: o.Now}), lines: newLines(o.Now),
+		Options: o, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
 		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(),
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
 		settled: make(chan settlement, 2*o.InFlight+1024),

@@ -92,6 +92,31 @@ func (b *bench) run(t *testing.T) {
 	t.Cleanup(func() { b.halt(t) })
 }
 
+// restart runs another engine with changed options.
+func (b *bench) restart(t *testing.T, change func(*Options)) {
+	t.Helper()
+	b.halt(t)
+	change(&b.Options)
+	b.run(t)
+}
+
+// replica runs a second engine with the same options.
+func (b *bench) replica(t *testing.T) {
+	t.Helper()
+	o := b.Options
+	o.Metrics = NewMetrics(prometheus.NewRegistry())
+	engine, done := New(o), make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { done <- engine.Run(ctx, b.broker) }()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
+}
+
+func (b *bench) change(t *testing.T, change func(*contract.Subscription)) {
+	t.Helper()
+	_, err := b.store.ChangeSubscription(t.Context(), b.sub.ID, func(s *contract.Subscription) error { change(s); return nil })
+	require.NoError(t, err)
+}
+
 // halt stops the engine; a second halt is harmless.
 func (b *bench) halt(t *testing.T) {
 	t.Helper()

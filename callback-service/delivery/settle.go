@@ -76,15 +76,17 @@ func (e *Engine) gather(first settlement) []settlement {
 }
 
 func (e *Engine) settleBatch(stop context.Context, batch []settlement) {
+	for i, s := range batch {
+		if s.disable { // before it can be seen that the delivery failed
+			batch[i].publish = append(s.publish, e.disable(stop, s.sub.ID, s.record.Reason)...)
+		}
+	}
 	e.keep(stop, batch)
 	for _, message := range e.watch(stop, batch) {
 		batch = append(batch, settlement{publish: []rabbit.Message{message}})
 	}
 	var quiet, loud []settlement
 	for _, s := range batch {
-		if s.disable {
-			s.publish = append(s.publish, e.disable(stop, s.sub.ID, s.record.Reason)...)
-		}
 		if len(s.publish) > 0 {
 			loud = append(loud, s)
 		} else {

@@ -5,19 +5,27 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
-// slack is what the gateway itself may take on top of a callback's own timeout.
-const slack = 5 * time.Second
+const (
+	// slack is what the gateway itself may take on top of a callback's own timeout.
+	slack = 5 * time.Second
+	// maxAnswer is more than the egress sends.
+	maxAnswer = 128 << 10
+)
 
 // Call is one callback: where, what for, and the request as the consumer's endpoint will see it.
 type Call struct {
@@ -41,9 +49,9 @@ type Answer struct {
 
 // Client posts callbacks to one gateway.
 type Client struct {
-	url    string
+	head   string // the request line and the Host header
 	signer *contract.Signer
-	http   *http.Client
+	links  links
 }
 
 // New makes a client for the gateway at a base URL. most bounds the connections that are kept.
@@ -52,16 +60,16 @@ func New(base string, signer *contract.Signer, most int) (*Client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("the gateway's URL cannot be read: write it as http://host:port")
 	}
-	transport := &http.Transport{
-		MaxIdleConns: most, MaxIdleConnsPerHost: most,
-		IdleConnTimeout:    30 * time.Second, // below the gateway's keep-alive of 60 s
-		DisableCompression: true,
-		WriteBufferSize:    8 << 10, ReadBufferSize: 4 << 10,
+	c := &Client{signer: signer, links: links{address: u.Host, most: most}}
+	if u.Scheme == "https" {
+		c.links.secure = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
 	}
-	return &Client{
-		url: strings.TrimSuffix(u.String(), "/") + contract.CallbackPath, signer: signer,
-		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-	}, nil
+	if u.Port() == "" {
+		c.links.address = net.JoinHostPort(u.Hostname(), u.Scheme) // the schemes are names of services too
+	}
+	path := strings.TrimSuffix(u.EscapedPath(), "/") + contract.CallbackPath
+	c.head = "POST " + path + " HTTP/1.1\r\nHost: " + u.Host + "\r\n"
+	return c, nil
 }
 
 // Post makes the call. The error is only for the log: it says why the gateway could not be asked, and never holds the
@@ -73,26 +81,62 @@ func (c *Client) Post(ctx context.Context, call Call) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(call.Timeouts.Total)+slack)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(call.Body))
-	if err != nil {
-		return Answer{}, fmt.Errorf("building the request: %w", err)
-	}
-	req.Header = call.Header
-	req.Header.Set(contract.HeaderStatement, statement)
-	resp, err := c.http.Do(req)
+	var answer Answer
+	err = c.links.exchange(ctx, c.encode(call, statement), time.Now().Add(call.total()+slack), func(resp *http.Response) bool {
+		answer = answerOf(resp)
+		// The connection can be used again only if the body was read; the egress sends no more than this.
+		n, err := io.CopyN(io.Discard, resp.Body, maxAnswer)
+		return n < maxAnswer && errors.Is(err, io.EOF)
+	})
 	if err != nil {
 		return Answer{}, fmt.Errorf("asking the gateway: %w", err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	// The connection can be used again only if the body was read; the egress sends no more than this.
-	_, _ = io.CopyN(io.Discard, resp.Body, 128<<10)
+	return answer, nil
+}
+
+// total is how long the egress takes at most.
+func (c Call) total() time.Duration {
+	if c.Timeouts.Total <= 0 {
+		return contract.MaxTimeout
+	}
+	return time.Duration(c.Timeouts.Total)
+}
+
+var requests = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxPooled is the largest buffer that is worth keeping.
+const maxPooled = 64 << 10
+
+// release is called as soon as a request is written: a call that hangs holds no buffer.
+func release(request *bytes.Buffer) {
+	if request.Cap() <= maxPooled {
+		requests.Put(request)
+	}
+}
+
+// framing are the headers that are not a call's to set.
+var framing = map[string]bool{
+	"Host": true, "Content-Length": true, "Transfer-Encoding": true, "Trailer": true, "Connection": true, contract.HeaderStatement: true,
+}
+
+// encode writes the request as it goes over the wire. The library leaves out what is no header's name and replaces line breaks
+// in values.
+func (c *Client) encode(call Call, statement string) *bytes.Buffer {
+	b := requests.Get().(*bytes.Buffer)
+	b.Reset()
+	b.WriteString(c.head)
+	_ = call.Header.WriteSubset(b, framing) // into memory: never fails
+	b.WriteString(contract.HeaderStatement + ": " + statement + "\r\nContent-Length: " + strconv.Itoa(len(call.Body)) + "\r\n\r\n")
+	b.Write(call.Body)
+	return b
+}
+
+func answerOf(resp *http.Response) Answer {
 	return Answer{
 		Outcome: contract.Outcome(resp.Header.Get(contract.HeaderOutcome)), Detail: contract.Detail(resp.Header.Get(contract.HeaderDetail)),
 		Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After"),
-	}, nil
+	}
 }
 
 // Close drops the idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.links.close() }

@@ -3,9 +3,13 @@ package gateway
 import (
 	"context"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,7 +82,7 @@ func TestARedirectOfTheEndpointIsNotFollowed(t *testing.T) {
 
 func TestAGatewayThatCanNotBeReachedIsAnErrorWithoutSecrets(t *testing.T) {
 	c, _ := client(t, func(http.ResponseWriter, *http.Request) {})
-	c.url = "http://127.0.0.1:1/-/callback"
+	c.links.address = "127.0.0.1:1"
 	answer, err := c.Post(context.Background(), call())
 	require.Error(t, err)
 	require.Equal(t, Answer{}, answer)
@@ -101,4 +105,149 @@ func TestABadGatewayURLIsRefused(t *testing.T) {
 		_, err := New(url, nil, 1)
 		require.Error(t, err, url)
 	}
+}
+
+// count counts the connections that a gateway gets.
+func count(server *httptest.Server) *atomic.Int64 {
+	opened := new(atomic.Int64)
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	return opened
+}
+
+func TestAConnectionIsUsedAgainUnlessTheGatewayHungUp(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = w.Write(make([]byte, 64<<10))
+	}))
+	opened := count(server)
+	server.Start()
+	t.Cleanup(server.Close)
+	signer, err := contract.NewSigner([]byte(strings.Repeat("k", 32)), time.Now)
+	require.NoError(t, err)
+	c, err := New(server.URL, signer, 4)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	for range 10 {
+		_, err := c.Post(context.Background(), call())
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 1, opened.Load())
+	server.CloseClientConnections()
+	require.Eventually(t, func() bool { return !c.links.idle[0].quiet() }, 5*time.Second, time.Millisecond)
+	_, err = c.Post(context.Background(), call())
+	require.NoError(t, err)
+	require.EqualValues(t, 2, opened.Load())
+}
+
+func TestNoMoreConnectionsAreKeptThanAreWanted(t *testing.T) {
+	var inside sync.WaitGroup
+	inside.Add(10)
+	c, _ := client(t, func(http.ResponseWriter, *http.Request) { inside.Done(); inside.Wait() })
+	var calls sync.WaitGroup
+	for range 10 {
+		calls.Go(func() { _, _ = c.Post(context.Background(), call()) })
+	}
+	calls.Wait()
+	require.Len(t, c.links.idle, 4)
+}
+
+func TestAnIdleConnectionIsClosedInTime(t *testing.T) {
+	c, _ := client(t, func(http.ResponseWriter, *http.Request) {})
+	_, err := c.Post(context.Background(), call())
+	require.NoError(t, err)
+	c.links.idle[0].used = time.Now().Add(-idleTimeout)
+	c.links.clean()
+	require.Empty(t, c.links.idle)
+	require.Nil(t, c.links.sweep)
+}
+
+func TestADeadlineOfTheCallBeforeDoesNotCount(t *testing.T) {
+	c, _ := client(t, func(http.ResponseWriter, *http.Request) {})
+	_, err := c.Post(context.Background(), call())
+	require.NoError(t, err)
+	before := c.links.idle[0]
+	require.NoError(t, before.SetDeadline(time.Now().Add(-time.Hour)))
+	_, err = c.Post(context.Background(), call())
+	require.NoError(t, err)
+	require.Same(t, before, c.links.idle[0])
+}
+
+func TestACallSetsNoFramingAndNoSecondLine(t *testing.T) {
+	var got *http.Request
+	c, _ := client(t, func(_ http.ResponseWriter, r *http.Request) { got = r })
+	evil := call()
+	evil.Header = http.Header{"Host": {"evil"}, "Content-Length": {"1"}, "Transfer-Encoding": {"chunked"}, "Connection": {"close"},
+		contract.HeaderStatement: {"forged"}, "X-Team": {"a\r\nX-Injected: 1"}, "X-Bad: 1\r\nX-Injected": {"1"}}
+	_, err := c.Post(context.Background(), evil)
+	require.NoError(t, err)
+	require.NotEqual(t, "evil", got.Host)
+	require.EqualValues(t, 4, got.ContentLength)
+	require.Empty(t, got.TransferEncoding)
+	require.Len(t, got.Header.Values(contract.HeaderStatement), 1)
+	require.NotEqual(t, "forged", got.Header.Get(contract.HeaderStatement))
+	require.Empty(t, got.Header.Get("X-Injected"))
+	require.False(t, got.Close)
+}
+
+func TestAGatewayOverTLS(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(contract.HeaderOutcome, "response") }))
+	t.Cleanup(server.Close)
+	signer, err := contract.NewSigner([]byte(strings.Repeat("k", 32)), time.Now)
+	require.NoError(t, err)
+	c, err := New(server.URL, signer, 4)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	_, err = c.Post(context.Background(), call())
+	require.ErrorContains(t, err, "TLS handshake")
+	c.links.secure.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	c.links.secure.ServerName = "example.com"
+	for range 3 {
+		answer, err := c.Post(context.Background(), call())
+		require.NoError(t, err)
+		require.Equal(t, contract.OutcomeResponse, answer.Outcome)
+	}
+	require.Len(t, c.links.idle, 1)
+}
+
+func TestAnAnswerThatIsNoneIsAnError(t *testing.T) {
+	for name, says := range map[string]string{
+		"nothing": "", "another protocol": "SSH-2.0\r\n\r\n", "1xx without end": strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100), "half": "HTTP/1.1 200 OK\r\nX",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := client(t, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				conn, _, _ := w.(http.Hijacker).Hijack()
+				_, _ = io.WriteString(conn, says)
+				_ = conn.Close()
+			})
+			answer, err := c.Post(context.Background(), call())
+			require.Error(t, err)
+			require.Equal(t, Answer{}, answer)
+			require.Empty(t, c.links.idle)
+		})
+	}
+}
+
+func BenchmarkPost(b *testing.B) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(contract.HeaderOutcome, "response") }))
+	defer server.Close()
+	signer, err := contract.NewSigner([]byte(strings.Repeat("k", 32)), time.Now)
+	require.NoError(b, err)
+	c, err := New(server.URL, signer, 64)
+	require.NoError(b, err)
+	defer c.Close()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := c.Post(context.Background(), call()); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }
