@@ -11,7 +11,7 @@ FUZZTIME ?= 10s
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 .PHONY: build
 build: ## static binaries in ./bin
@@ -40,7 +40,12 @@ test: ## every test, with the race detector, on real Redis and RabbitMQ and end 
 	@scripts/test.sh
 
 .PHONY: bench
-bench: ## the benchmarks; BENCH=regexp chooses
+bench: ## the figures of a whole stack, as ratios of one run; FIGURES=abc chooses, BENCH_JSON names the file
+	@scripts/with-stack.sh up "$${BENCH_RUN_DIR:-.run/bench}" \
+		bin/bench -figures "$${FIGURES:-abcde}" -json "$${BENCH_JSON:-.run/bench.json}" $(BENCH_FLAGS)
+
+.PHONY: microbench
+microbench: ## Go's benchmarks of single parts; BENCH=regexp chooses
 	@scripts/with-stack.sh infra "$${BENCH_RUN_DIR:-.run/bench}" \
 		go test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 $$(scripts/modules.sh ...)
 

@@ -126,7 +126,7 @@ func TestAReportIsSavedAlsoWithWhatWasNotMeasured(t *testing.T) {
 	r := newReport()
 	r.Tables = append(r.Tables, table{Figure: "a", Columns: []string{"x"}, Rows: []row{{"r", []float64{math.NaN()}}}})
 	r.atMost("a", "x", math.NaN(), 1)
-	path := filepath.Join(t.TempDir(), "report.json")
+	path := filepath.Join(t.TempDir(), "new", "report.json")
 	require.NoError(t, r.save(path))
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)

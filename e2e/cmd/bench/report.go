@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -135,7 +137,7 @@ func (r *report) save(path string) error {
 	if err != nil {
 		return fmt.Errorf("encoding the figures: %w", err)
 	}
-	if err := os.WriteFile(path, append(content, '\n'), 0o600); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o750), os.WriteFile(path, append(content, '\n'), 0o600)); err != nil {
 		return fmt.Errorf("saving the figures: %w", err)
 	}
 	return nil
