@@ -74,9 +74,9 @@ func (b *bench) restart(ctx context.Context, settings ...string) error {
 // Names of the samples.
 const (
 	redisExecuted = "Redis: commands executed, those inside scripts included"
-	redisSent     = "Redis: commands sent by the services"
-	redisTrips    = "Redis: round trips, by the services' count"
-	redisReads    = "Redis: reads of its sockets, at least one per round trip"
+	redisSent     = "Redis: sent by the services, commands"
+	redisTrips    = "Redis: sent by the services, round trips"
+	redisReads    = "Redis: socket reads, at least one per round trip"
 	amqpMessages  = "AMQP: messages"
 	amqpFrames    = "AMQP: frames"
 	amqpReads     = "AMQP: reads of the sockets"
@@ -110,7 +110,7 @@ func (b *bench) counts(ctx context.Context, counter *frameCounter) (map[string]f
 	counts := map[string]float64{redisReads: info["total_reads_processed"], redisExecuted: 0}
 	for name, calls := range info {
 		if command, ok := strings.CutPrefix(name, "cmdstat_"); ok {
-			counts["  "+command] += calls
+			counts["Redis: of them, "+command] += calls
 			counts[redisExecuted] += calls
 		}
 	}
@@ -141,18 +141,16 @@ func (b *bench) sumOverServices(ctx context.Context, metric string) (sum float64
 }
 
 func (b *bench) reportTraffic(samples []map[string]float64) {
-	names := map[string]bool{}
-	for _, s := range samples {
-		maps.Copy(names, present(s))
-	}
 	found := map[string]float64{}
-	for name := range names {
+	for _, name := range namesOf(samples) {
 		found[name] = median(valuesOf(samples, func(s map[string]float64) float64 { return s[name] }))
 	}
 	t := table{Figure: "e", Title: fmt.Sprintf("messages to Redis and to the broker per delivery at full load, median of %d rounds of %d", b.rounds, b.events),
 		Columns: []string{"per delivery"}, Notes: []string{"AMQP: of the services alone, both ways, without heartbeats"}}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		t.Rows = append(t.Rows, row{name, []float64{found[name]}})
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if found[name] >= 0.001 {
+			t.Rows = append(t.Rows, row{name, []float64{found[name]}})
+		}
 	}
 	b.report.add(t)
 	b.report.atMost("e", redisExecuted, found[redisExecuted], 4)
@@ -163,13 +161,10 @@ func (b *bench) reportTraffic(samples []map[string]float64) {
 	b.report.atMost("e", "Redis: round trips", trips, 0.1)
 }
 
-// present are the names of what happened more than once in a thousand deliveries.
-func present(sample map[string]float64) map[string]bool {
-	names := map[string]bool{}
-	for name, n := range sample {
-		if n >= 0.001 {
-			names[name] = true
-		}
+func namesOf(samples []map[string]float64) []string {
+	names := map[string]float64{}
+	for _, s := range samples {
+		maps.Copy(names, s)
 	}
-	return names
+	return slices.Collect(maps.Keys(names))
 }
