@@ -15,6 +15,8 @@ func TestParsePath(t *testing.T) {
 		{"/orders/subscribe", "orders", "subscribe", true},
 		{"/orders/subscribe/", "orders", "subscribe", true},
 		{"/orders/subscribe/sub_1/deliveries", "orders", "subscribe", true},
+		{"/orders/subscribe/sub_1/deliveries/dlv_1/replay", "orders", "subscribe", true},
+		{"/orders/subscribe/sub_1/replay/rpl_1", "orders", "subscribe", true},
 		{"/orders/events", "orders", "events", true},
 		{"/events/events", "events", "events", true},
 		{"/-/subscribe", "-", "subscribe", true},

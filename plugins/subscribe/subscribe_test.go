@@ -46,6 +46,7 @@ func TestACallWithAKeyGoesOnWithAStatementInPlaceOfTheKey(t *testing.T) {
 		{"POST", "/orders/subscribe", "/gateway/orders/subscribe", "subscribe"},
 		{"GET", "/orders/subscribe?limit=5&cursor=a%2Fb", "/gateway/orders/subscribe?limit=5&cursor=a%2Fb", "subscribe"},
 		{"DELETE", "/orders/subscribe/sub_1", "/gateway/orders/subscribe/sub_1", "subscribe"},
+		{"POST", "/orders/subscribe/sub_1/replay", "/gateway/orders/subscribe/sub_1/replay", "subscribe"},
 		{"POST", "/orders/events", "/gateway/orders/events", "publish"},
 		{"GET", "/orders/events/x", "/gateway/orders/events/x", "publish"},
 	}

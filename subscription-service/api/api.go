@@ -64,6 +64,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 
 	subscriptions{o.Store, o.Now}.register(description)
 	deliveries{o.Store}.register(description)
+	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	events{o.Publisher, o.Names}.register(description)
 	resources{o.Store}.register(description)

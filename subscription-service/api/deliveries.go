@@ -13,12 +13,15 @@ import (
 // deliveries are the calls on what became of a subscription's events.
 type deliveries struct{ store *store.Store }
 
-const pathDeliveries = pathSubscription + "/deliveries"
+const (
+	pathDeliveries = pathSubscription + "/deliveries"
+	pathDelivery   = pathDeliveries + "/{delivery_id}"
+)
 
 func (d deliveries) register(api huma.API) {
 	register(api, operation("list-deliveries", http.MethodGet, pathDeliveries, "List deliveries, newest first",
 		http.StatusBadRequest, http.StatusNotFound), d.list)
-	register(api, operation("get-delivery", http.MethodGet, pathDeliveries+"/{delivery_id}", "Get one delivery with its attempts",
+	register(api, operation("get-delivery", http.MethodGet, pathDelivery, "Get one delivery with its attempts",
 		http.StatusNotFound), d.get)
 }
 

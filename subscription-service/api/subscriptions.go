@@ -84,7 +84,7 @@ func (s subscriptions) create(ctx context.Context, in *createRequest) (*createAn
 }
 
 func (s subscriptions) fresh(caller contract.Caller, asked subscriptionBody) contract.Subscription {
-	now := s.moment()
+	now := moment(s.now())
 	sub := contract.Subscription{
 		ID: contract.NewID("sub"), Consumer: caller.Consumer, Resource: caller.Resource, CallbackURL: asked.CallbackURL,
 		Types: asked.Types, Format: asked.Format, Headers: asked.Headers, Auth: asked.Auth.auth(), Description: asked.Description,
@@ -108,8 +108,8 @@ func (s subscriptions) keepOnlyWithConsumer(ctx context.Context, sub contract.Su
 	return huma.Error403Forbidden("the caller is no consumer any more")
 }
 
-// moment is now, as it is kept: milliseconds, UTC.
-func (s subscriptions) moment() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
+// moment is a time as it is kept: milliseconds, UTC.
+func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 type listRequest struct {
 	Resource string `path:"resource"`
@@ -168,6 +168,14 @@ func mustOwn(ctx context.Context, sub contract.Subscription) error {
 	return nil
 }
 
+// mustBeActive refuses what would send a callback to a subscription that gets none.
+func mustBeActive(sub contract.Subscription) error {
+	if sub.Status != contract.StatusActive {
+		return huma.Error409Conflict(fmt.Sprintf("the subscription is %s: set its status to active first", sub.Status))
+	}
+	return nil
+}
+
 type changeRequest struct {
 	Own
 	Body subscriptionPatch `contentType:"application/json"`
@@ -175,13 +183,24 @@ type changeRequest struct {
 
 func (s subscriptions) change(ctx context.Context, in *changeRequest) (*subscriptionAnswer, error) {
 	sub, err := s.store.ChangeSubscription(ctx, in.ID, func(sub *contract.Subscription) error {
-		in.Body.apply(sub, s.moment())
-		return mustOwn(ctx, *sub)
+		in.Body.apply(sub, moment(s.now()))
+		if err := mustOwn(ctx, *sub); err != nil {
+			return err
+		}
+		return s.unburden(ctx, in.Body, sub.ID)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &subscriptionAnswer{viewOf(sub)}, nil
+}
+
+// unburden forgets the failures of a subscription that is set active: they would disable it again at the next one.
+func (s subscriptions) unburden(ctx context.Context, asked subscriptionPatch, id string) error {
+	if asked.Status.Value == nil || *asked.Status.Value != contract.StatusActive {
+		return nil
+	}
+	return s.store.Healthy(ctx, []string{id})
 }
 
 func (s subscriptions) remove(ctx context.Context, in *Own) (*struct{}, error) {
@@ -194,7 +213,7 @@ func (s subscriptions) remove(ctx context.Context, in *Own) (*struct{}, error) {
 func (s subscriptions) rotate(ctx context.Context, in *Own) (*subscriptionAnswer, error) {
 	secret := newSecret()
 	sub, err := s.store.ChangeSubscription(ctx, in.ID, func(sub *contract.Subscription) error {
-		now := s.moment()
+		now := moment(s.now())
 		sub.Secrets, sub.UpdatedAt = rotate(sub.Secrets, secret, now), now
 		return mustOwn(ctx, *sub)
 	})

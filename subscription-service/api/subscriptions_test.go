@@ -114,7 +114,8 @@ func TestForeignSubscriptionsDoNotExist(t *testing.T) {
 		body         any
 	}{
 		{"GET", "", nil}, {"PATCH", "", map[string]any{"status": "paused"}}, {"DELETE", "", nil}, {"POST", "/rotate-secret", nil}, {"POST", "/test", nil},
-		{"GET", "/deliveries", nil}, {"GET", "/deliveries/dlv_x", nil},
+		{"GET", "/deliveries", nil}, {"GET", "/deliveries/dlv_x", nil}, {"POST", "/deliveries/dlv_x/replay", nil},
+		{"POST", "/replay", map[string]any{"since": w.ago(time.Hour)}}, {"GET", "/replay/rpl_x", nil},
 	}
 	for _, c := range calls {
 		for caller, resource := range map[string]string{other: "orders", acme: "payments"} {
@@ -209,6 +210,24 @@ func TestAReasonGoesWithItsStatus(t *testing.T) {
 	active := w.as(acme, "PATCH", path, map[string]any{"status": "active"}).json(t)
 	require.Equal(t, "active", active["status"])
 	require.NotContains(t, active, "status_reason")
+}
+
+func TestAnActiveSubscriptionStartsWithoutFailures(t *testing.T) {
+	w := newWorld(t)
+	acme, other := w.consumer("acme", "orders"), w.consumer("other", "orders")
+	id := w.as(acme, "POST", "/orders/subscribe", map[string]any{"callback_url": hook}).text(t, "id")
+	failingSince := func() time.Time {
+		since, err := w.store.FailingSince(context.Background(), []string{id}, w.clock.Now())
+		require.NoError(t, err)
+		return since[id]
+	}
+	first := failingSince()
+	w.clock.advance(time.Hour)
+	w.as(other, "PATCH", "/orders/subscribe/"+id, map[string]any{"status": "active"}).problem(t, http.StatusNotFound)
+	require.Equal(t, http.StatusOK, w.as(acme, "PATCH", "/orders/subscribe/"+id, map[string]any{"status": "paused"}).status)
+	require.Equal(t, first, failingSince())
+	require.Equal(t, http.StatusOK, w.as(acme, "PATCH", "/orders/subscribe/"+id, map[string]any{"status": "active"}).status)
+	require.WithinDuration(t, w.clock.Now(), failingSince(), time.Second)
 }
 
 func TestPatchesRace(t *testing.T) {

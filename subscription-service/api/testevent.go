@@ -44,10 +44,10 @@ func (t testEvents) send(ctx context.Context, in *Own) (*testAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if sub.Status != contract.StatusActive {
-		return nil, huma.Error409Conflict(fmt.Sprintf("the subscription is %s: set its status to active first", sub.Status))
+	if err := mustBeActive(sub); err != nil {
+		return nil, err
 	}
-	now := t.now().UTC().Truncate(time.Millisecond)
+	now := moment(t.now())
 	command := contract.NewCommand(testEvent(sub, now), sub.ID, sub.Resource, now)
 	answer := &testAnswer{}
 	answer.Body.DeliveryID = command.Delivery

@@ -60,7 +60,7 @@ func newWorldOn(t *testing.T, redis string) *world {
 	require.NoError(t, err)
 	w.store = kept
 	w.app.OnStop("redis", func(context.Context) error { return kept.Close() })
-	w.app.Health.Check("redis", kept.Ping)
+	w.app.Health.Check("redis", kept.Writable)
 	policy, err := guard.New([]string{"10.1.0.0/16"}, false)
 	require.NoError(t, err)
 	w.signer, err = contract.NewSigner([]byte(gatewayKey), w.clock.Now)
