@@ -39,6 +39,11 @@ demo: ## the main job from start to end, on a stack of its own
 test: ## every test, with the race detector, on real Redis and RabbitMQ and end to end
 	@scripts/test.sh
 
+.PHONY: chaos
+chaos: build ## breaks everything in turn and accounts for every delivery; SEED=, EVENTS=, CHAOS=flags
+	@env -u REDIS_URL -u AMQP_URL scripts/with-stack.sh infra "$${CHAOS_RUN_DIR:-.run/chaos}" \
+		bin/chaos $(if $(SEED),-seed $(SEED)) $(if $(EVENTS),-events $(EVENTS)) $(CHAOS)
+
 .PHONY: bench
 bench: ## the figures of a whole stack, as ratios of one run; FIGURES=abc chooses, BENCH_JSON names the file
 	@scripts/with-stack.sh up "$${BENCH_RUN_DIR:-.run/bench}" \
@@ -67,5 +72,5 @@ fmt: ## gofmt
 
 .PHONY: clean
 clean: ## stop everything of this checkout, remove ./bin and ./.run with all data
-	@for dir in .run/test .run/demo .run/bench .run; do RUN_DIR="$$dir" scripts/stack.sh wipe; done
+	@for dir in .run/test/chaos .run/test .run/demo .run/bench .run/chaos .run; do RUN_DIR="$$dir" scripts/stack.sh wipe; done
 	@rm -rf bin .run

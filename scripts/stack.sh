@@ -29,7 +29,7 @@ usage: [RUN_DIR=.run] scripts/stack.sh VERB [NAME]
   stop NAME      ends one process gently (SIGTERM)
   kill NAME      ends one process at once (SIGKILL)
   restart NAME   stop, start
-  run NAME       runs a stopped service in the foreground: its output, and its exit code
+  run NAME       runs a stopped service in the foreground: its output, its exit code; settings that are given are for it alone
   rabbitmqctl …  the broker's own tool, at the private broker
   redis-cli …    the same for Redis
 NAME: redis rabbitmq subscription-service gateway callback-service event-listener; `kill runner` as well.
@@ -549,10 +549,14 @@ cmd_restart() {
 }
 
 cmd_run() {
+  local name
   need_settled "$1"
   [[ " ${SERVICES[*]} " == *" $1 "* ]] || die "'run' is for services: ${SERVICES[*]}"
   if alive "$1"; then die "$1 runs already; 'stop' it first"; fi
   check_ports "$1"
+  for name in "${HANDED_ON[@]}"; do
+    [[ -z ${!name:-} ]] || SETTING[$name]=${!name}
+  done
   FOREGROUND=yes
   "start_$1"
 }

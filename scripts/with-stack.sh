@@ -18,7 +18,7 @@ unset STACK # the tools work on processes of their own
 
 # One at a time per RUN_DIR. The lock lies beside the folder, which comes and goes.
 exec 8>"$RUN_DIR.lock"
-flock -n 8 || die "something else is at work in $RUN_DIR; wait for it, or choose another folder (TEST_RUN_DIR, DEMO_RUN_DIR, BENCH_RUN_DIR)"
+flock -n 8 || die "something else is at work in $RUN_DIR; wait for it, or choose another folder (TEST_RUN_DIR, DEMO_RUN_DIR, BENCH_RUN_DIR, CHAOS_RUN_DIR)"
 
 stack() { "$ROOT/scripts/stack.sh" "$@" 8>&-; }
 
