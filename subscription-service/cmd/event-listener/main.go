@@ -1,4 +1,5 @@
-// Command event-listener takes events from RabbitMQ and publishes a callback command for each subscription that wants one.
+// Command event-listener takes events from RabbitMQ and publishes a callback command for each subscription that wants one. It
+// does the replays too, which do the same with events of the past.
 package main
 
 import (
@@ -6,11 +7,14 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/listener"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/replay"
 )
 
 type config struct {
@@ -18,6 +22,7 @@ type config struct {
 	AMQPURL       string        `env:"AMQP_URL,required,notEmpty"`
 	MetricsListen string        `env:"WEBHOOK_METRICS_LISTEN" envDefault:"127.0.0.1:8083"`
 	Shutdown      time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
+	ReplayRate    float64       `env:"WEBHOOK_REPLAY_RATE" envDefault:"100"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -35,15 +40,15 @@ func main() {
 
 // start returns the address of health and metrics.
 func start(_ context.Context, c config, app *service.App) (address string, err error) {
-	if c.Shutdown <= 0 {
-		return "", errors.New("WEBHOOK_SHUTDOWN_TIMEOUT: must be positive, as in 20s")
+	if err := c.check(); err != nil {
+		return "", err
 	}
 	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace})
 	if err != nil {
 		return "", err
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
-	app.Health.Check("redis", kept.Ping)
+	app.Health.Check("redis", kept.Writable)
 	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
 		return "", err
 	}
@@ -52,11 +57,31 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	events := &listener.Listener{
 		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Log: app.Log, Metrics: listener.NewMetrics(app.Metrics), Now: time.Now,
 	}
+	replays := &replay.Worker{
+		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Log: app.Log, Metrics: replay.NewMetrics(app.Metrics), Rate: c.ReplayRate, Now: time.Now,
+	}
 	app.Health.Check("rabbitmq", link.Ready)
 	app.Health.Check("events", events.Ready)
 	drain := c.Shutdown * 9 / 10 // the rest is for what stops after it
 	app.Go("events", func(ctx context.Context) error {
-		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error { return events.Run(ctx, conn, drain) })
+		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error {
+			both, ctx := errgroup.WithContext(ctx) // neither goes on without the other
+			both.Go(func() error { return events.Run(ctx, conn, drain) })
+			both.Go(func() error { return replays.Run(ctx, conn, drain) })
+			return both.Wait()
+		})
 	})
 	return address, nil
+}
+
+// check finds all faults at once.
+func (c config) check() error {
+	var errs []error
+	if c.Shutdown <= 0 {
+		errs = append(errs, errors.New("WEBHOOK_SHUTDOWN_TIMEOUT: must be positive, as in 20s"))
+	}
+	if !(c.ReplayRate > 0) { // neither is NaN
+		errs = append(errs, errors.New("WEBHOOK_REPLAY_RATE: must be positive: deliveries per second, as in 100"))
+	}
+	return errors.Join(errs...)
 }

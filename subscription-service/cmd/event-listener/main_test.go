@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"strings"
@@ -53,7 +54,7 @@ func startListener(t *testing.T, redis, amqp string) *process {
 
 	p.app = service.New(zaptest.NewLogger(t))
 	p.address, err = start(context.Background(), config{
-		RedisURL: redis, AMQPURL: amqp, MetricsListen: "127.0.0.1:0", Shutdown: 10 * time.Second, Namespace: namespace,
+		RedisURL: redis, AMQPURL: amqp, MetricsListen: "127.0.0.1:0", Shutdown: 10 * time.Second, ReplayRate: 100, Namespace: namespace,
 	}, p.app)
 	require.NoError(t, err)
 	t.Cleanup(p.stop)
@@ -134,6 +135,23 @@ func TestEventsBecomeCommands(t *testing.T) {
 	require.Contains(t, metrics, "event_batch_size_count 1")
 }
 
+func TestReplaysAreDone(t *testing.T) {
+	p := startListener(t, testkit.Redis(t), amqp(t))
+	p.publish("e1")
+	p.collect(p.conn.Names().Commands, "e1")
+	now := time.Now()
+	asked := contract.Replay{ID: "rpl_1", Subscription: "sub_1", Resource: "orders", State: contract.ReplayRunning, Since: now.Add(-time.Minute), Until: now, CreatedAt: now}
+	_, _, err := p.store.CreateReplay(context.Background(), asked)
+	require.NoError(t, err)
+	job := p.conn.Names().ToReplays(rabbit.Message{Body: []byte(`{"replay":"rpl_1","subscription":"sub_1"}`)})
+	require.NoError(t, p.conn.Publisher().Publish(context.Background(), job))
+	p.collect(p.conn.Names().Commands, "e1")
+	require.Eventually(t, func() bool {
+		_, metrics := p.get("/metrics")
+		return strings.Contains(metrics, `replays_ended_total{state="done"} 1`)
+	}, patience, 20*time.Millisecond)
+}
+
 func TestRedisAwayLosesNothing(t *testing.T) {
 	redis := testkit.StartRedis(t)
 	p := startListener(t, redis.URL, amqp(t))
@@ -164,7 +182,7 @@ func TestBrokerRestartLosesNothing(t *testing.T) {
 func TestStartsWhileTheBrokerIsAway(t *testing.T) {
 	app := service.New(zaptest.NewLogger(t))
 	address, err := start(context.Background(), config{
-		RedisURL: testkit.Redis(t), AMQPURL: "amqp://127.0.0.1:1/", MetricsListen: "127.0.0.1:0", Shutdown: time.Second,
+		RedisURL: testkit.Redis(t), AMQPURL: "amqp://127.0.0.1:1/", MetricsListen: "127.0.0.1:0", Shutdown: time.Second, ReplayRate: 100,
 	}, app)
 	require.NoError(t, err)
 	p := &process{t: t, app: app, address: address}
@@ -177,8 +195,15 @@ func TestStartsWhileTheBrokerIsAway(t *testing.T) {
 }
 
 func TestBadConfiguration(t *testing.T) {
-	for _, c := range []config{{RedisURL: "nonsense", Shutdown: time.Second}, {RedisURL: "redis://localhost/0"}} {
+	good := config{RedisURL: "redis://localhost/0", Shutdown: time.Second, ReplayRate: 100}
+	for name, spoil := range map[string]func(*config){
+		"REDIS_URL":                func(c *config) { c.RedisURL = "nonsense" },
+		"WEBHOOK_SHUTDOWN_TIMEOUT": func(c *config) { c.Shutdown = 0 },
+		"WEBHOOK_REPLAY_RATE":      func(c *config) { c.ReplayRate = math.NaN() },
+	} {
+		c := good
+		spoil(&c)
 		_, err := start(context.Background(), c, service.New(zaptest.NewLogger(t)))
-		require.Error(t, err)
+		require.ErrorContains(t, err, name)
 	}
 }
