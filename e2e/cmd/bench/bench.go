@@ -36,7 +36,8 @@ type bench struct {
 
 	roundsRun, typesUsed int // for names
 
-	perSecond float64 // found by a, used by b and c
+	perSecond  float64 // found by a, used by b and c
+	filesLimit int     // found by d
 }
 
 // subscription with what makes an event reach it and no other.

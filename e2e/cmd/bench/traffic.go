@@ -80,6 +80,8 @@ const (
 	amqpMessages  = "AMQP: messages"
 	amqpFrames    = "AMQP: frames"
 	amqpReads     = "AMQP: reads of the sockets"
+	attempts      = "attempts"
+	parked        = "parked at the broker to wait for a turn"
 )
 
 // trafficOnce counts over one round, per delivery.
@@ -114,7 +116,10 @@ func (b *bench) counts(ctx context.Context, counter *frameCounter) (map[string]f
 			counts[redisExecuted] += calls
 		}
 	}
-	for metric, name := range map[string]string{"webhook_redis_commands_total": redisSent, "webhook_redis_round_trips_total": redisTrips} {
+	for metric, name := range map[string]string{
+		"webhook_redis_commands_total": redisSent, "webhook_redis_round_trips_total": redisTrips,
+		"webhook_attempts_total": attempts, "webhook_parked_total": parked,
+	} {
 		if n, err := b.sumOverServices(ctx, metric); err != nil {
 			return nil, err
 		} else if n > 0 {
