@@ -37,6 +37,7 @@ type Conn struct {
 	log       *zap.Logger
 	link      *link // for publishing; keeps the topology
 	publisher *Publisher
+	frames    *frameCounter // nil where they can't be told, because of TLS
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -49,7 +50,8 @@ type Conn struct {
 // ends; an exchange or queue that exists with other properties is an error at once. After that the
 // connection recovers by itself, for ever, until Close.
 func Open(ctx context.Context, url string, o Options) (*Conn, error) {
-	if _, err := amqp.ParseURI(url); err != nil {
+	uri, err := amqp.ParseURI(url)
+	if err != nil {
 		// The library's error quotes the URL, and with it the password.
 		return nil, errors.New("the broker's URL is malformed: want amqp://user:password@host:port/vhost, reserved characters percent-encoded")
 	}
@@ -57,8 +59,11 @@ func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	if c.log == nil {
 		c.log = zap.NewNop()
 	}
+	if uri.Scheme == "amqp" {
+		c.frames = &frameCounter{}
+	}
 	l, err := c.connect(ctx, func() (*link, func(*amqp.Connection) error) {
-		l := &link{name: c.name, log: c.log}
+		l := &link{name: c.name, log: c.log, frames: c.frames}
 		return l, func(conn *amqp.Connection) (err error) {
 			if _, err = c.topologyChannel(conn); err != nil {
 				return err
@@ -140,6 +145,14 @@ func (c *Conn) Close() error {
 		}
 	}
 	return errors.Join(append(errs, c.link.close())...)
+}
+
+// Frames is how many AMQP frames were sent and received, over all connections. It is zero over TLS.
+func (c *Conn) Frames() (sent, received uint64) {
+	if c.frames == nil {
+		return 0, 0
+	}
+	return c.frames.sent.Load(), c.frames.received.Load()
 }
 
 func (c *Conn) track(consumer *consumer, l *link) {

@@ -160,7 +160,7 @@ func newConsumer(queue string, o ConsumeOptions, log *zap.Logger) *consumer {
 
 // link prepares a connection for the consumer alone.
 func (k *consumer) link(c *Conn) (*link, func(*amqp.Connection) error) {
-	k.conn = &link{name: c.name + " consuming " + k.queue, log: c.log}
+	k.conn = &link{name: c.name + " consuming " + k.queue, log: c.log, frames: c.frames}
 	k.conn.stop, k.conn.before, k.conn.after = k.endSession, k.forget, k.subscribe
 	return k.conn, func(conn *amqp.Connection) (err error) {
 		// The topology too: the queue may have gone with the broker's disk, and this connection may
@@ -194,7 +194,7 @@ func (k *consumer) subscribe() error {
 	if err != nil {
 		return fmt.Errorf("subscribing to %s: %w", k.queue, err)
 	}
-	s := newSession(k.ch, name)
+	s := newSession(k.ch, name, k.conn.cork)
 	k.session = s
 	k.pumps.Go(func() { k.pump(s, deliveries) })
 	return nil

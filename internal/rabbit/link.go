@@ -15,7 +15,6 @@ import (
 
 const (
 	dialTimeout  = 10 * time.Second // TCP, TLS and AMQP handshake
-	writeTimeout = 15 * time.Second // one write to the socket
 	closeTimeout = 5 * time.Second  // the closing handshake
 	retryMax     = 2 * time.Second  // between two attempts to connect
 )
@@ -63,8 +62,9 @@ type link struct {
 	recoverMu  sync.Mutex
 	recovering bool
 
+	frames   *frameCounter // nil: not counted
 	socketMu sync.Mutex
-	socket   net.Conn
+	socket   *socket
 }
 
 // dial makes one attempt. The setup opens channels and declares; it runs before the link counts as up.
@@ -104,21 +104,19 @@ func (l *link) dial(ctx context.Context, url string, setup func(*amqp.Connection
 	return nil
 }
 
-// dialSocket replaces the library's dialler, which can't be interrupted. Every write gets a
-// deadline: the library holds locks while it writes, and a broker that stopped reading would
-// otherwise keep even its shutdown waiting for them.
+// dialSocket replaces the library's dialler, which can't be interrupted.
 func (l *link) dialSocket(network, addr string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	c, err := dialer.DialContext(l.ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
+	s := newSocket(c, l.frames)
 	// The library lifts it once the connection is open.
-	if err := c.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+	if err := s.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
 		_ = c.Close()
 		return nil, err
 	}
-	s := &socket{c}
 	l.socketMu.Lock()
 	defer l.socketMu.Unlock()
 	l.socket = s
@@ -133,13 +131,20 @@ func (l *link) dropSocket() {
 	}
 }
 
-type socket struct{ net.Conn }
-
-func (s *socket) Write(b []byte) (int, error) {
-	if err := s.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return 0, err
+// cork holds back what is written to the link, so that many frames are one write, until the function it returns is called.
+// The library has been told that they were written: if that fails, the connection goes.
+func (l *link) cork() (uncork func() error) {
+	l.socketMu.Lock()
+	s := l.socket
+	l.socketMu.Unlock()
+	s.cork()
+	return func() error {
+		err := s.uncork()
+		if err != nil {
+			_ = s.Close()
+		}
+		return err
 	}
-	return s.Conn.Write(b)
 }
 
 // refuse makes recovery start over when something can't be restored: half a topology would leave

@@ -50,20 +50,13 @@ var brokerHeaders = map[string]bool{
 	"CC": true, "BCC": true,
 }
 
-// wire is a message as the library publishes it. It refuses what the library or the broker would
-// answer by closing the connection, which other publishers share.
-func (m Message) wire() (amqp.Publishing, error) {
-	if err := m.check(); err != nil {
-		return amqp.Publishing{}, fmt.Errorf("message %q for %s: %w", truncate(m.ID, maxShort), m.address(), err)
-	}
-	headers := make(amqp.Table, len(m.Headers))
+// wire is a message as the library publishes it, with its headers in the table given.
+func (m *Message) wire(headers amqp.Table) amqp.Publishing {
+	clear(headers)
 	for k, v := range m.Headers {
 		if !brokerHeaders[k] {
 			headers[k] = toTable(v)
 		}
-	}
-	if err := headers.Validate(); err != nil {
-		return amqp.Publishing{}, fmt.Errorf("message %q for %s: headers: %w", m.ID, m.address(), err)
 	}
 	return amqp.Publishing{
 		Headers:         headers,
@@ -73,11 +66,19 @@ func (m Message) wire() (amqp.Publishing, error) {
 		MessageId:       m.ID,
 		Timestamp:       m.Timestamp,
 		Body:            m.Body,
-	}, nil
+	}
 }
 
-func (m Message) check() error {
-	short := []struct{ name, value string }{
+// check refuses what the library or the broker would answer by closing the connection, which other publishers share.
+func (m *Message) check() error {
+	if err := m.fault(); err != nil {
+		return fmt.Errorf("message %q for exchange %q, key %q: %w", truncate(m.ID, maxShort), truncate(m.Exchange, maxShort), truncate(m.RoutingKey, maxShort), err)
+	}
+	return nil
+}
+
+func (m *Message) fault() error {
+	short := [...]struct{ name, value string }{
 		{"exchange", m.Exchange}, {"routing key", m.RoutingKey}, {"message id", m.ID},
 		{"content type", m.ContentType}, {"content encoding", m.ContentEncoding},
 	}
@@ -89,7 +90,7 @@ func (m Message) check() error {
 	if len(m.Body) > MaxBody {
 		return fmt.Errorf("%w: the body has %d bytes, at most %d are allowed", ErrTooLarge, len(m.Body), MaxBody)
 	}
-	size, err := headerSize(m.Headers)
+	size, err := sizeOfMap(m.Headers)
 	if err != nil {
 		return err
 	}
@@ -97,10 +98,6 @@ func (m Message) check() error {
 		return fmt.Errorf("%w: the headers have about %d bytes, at most %d are allowed", ErrTooLarge, size, MaxHeaders)
 	}
 	return nil
-}
-
-func (m Message) address() string {
-	return fmt.Sprintf("exchange %q, key %q", m.Exchange, m.RoutingKey)
 }
 
 // headerSize is about what a value takes on the wire.
@@ -115,8 +112,10 @@ func headerSize(v any) (int, error) {
 		return sizeOfList(v)
 	case map[string]any:
 		return sizeOfMap(v)
-	default:
+	case nil, bool, byte, int8, int, int16, int32, int64, uint16, uint32, float32, float64, time.Time:
 		return scalar, nil
+	default:
+		return 0, fmt.Errorf("headers: values of type %T can't be sent", v)
 	}
 }
 
@@ -167,26 +166,34 @@ func toTable(v any) any {
 	}
 }
 
-// fromTable is the way back.
+// fromTable is the way back, in place.
 func fromTable(v any) any {
 	switch v := v.(type) {
 	case amqp.Table:
-		m := make(map[string]any, len(v))
-		for k, e := range v {
-			m[k] = fromTable(e)
-		}
-		return m
+		return fromHeaders(v)
 	case []any:
-		list := make([]any, len(v))
 		for i, e := range v {
-			list[i] = fromTable(e)
+			v[i] = fromTable(e)
 		}
-		return list
+		return v
 	case amqp.Decimal:
 		return decimal(v)
 	default:
 		return v
 	}
+}
+
+func fromHeaders(t amqp.Table) map[string]any {
+	if t == nil {
+		return map[string]any{}
+	}
+	for k, v := range t {
+		switch v.(type) {
+		case amqp.Table, []any, amqp.Decimal: // few have any
+			t[k] = fromTable(v)
+		}
+	}
+	return t
 }
 
 func decimal(d amqp.Decimal) float64 {
@@ -198,14 +205,13 @@ func decimal(d amqp.Decimal) float64 {
 }
 
 func messageOf(d *amqp.Delivery) Message {
-	headers, _ := fromTable(d.Headers).(map[string]any)
 	return Message{
 		Exchange:        d.Exchange,
 		RoutingKey:      d.RoutingKey,
 		ID:              d.MessageId,
 		ContentType:     d.ContentType,
 		ContentEncoding: d.ContentEncoding,
-		Headers:         headers,
+		Headers:         fromHeaders(d.Headers),
 		Timestamp:       d.Timestamp,
 		Body:            d.Body,
 	}

@@ -79,26 +79,18 @@ func openLane(conn *amqp.Connection) (*lane, error) {
 // Give ctx a deadline: a broker that begins to block publishers confirms when it no longer does. The
 // deadline is kept except by a write to a broker that doesn't read, which may take 15 s.
 func (p *Publisher) Publish(ctx context.Context, messages ...Message) error {
-	wires := make([]addressed, len(messages))
-	for i, m := range messages {
-		w, err := m.wire()
-		if err != nil {
+	for i := range messages {
+		if err := messages[i].check(); err != nil {
 			return fmt.Errorf("publishing: %w", err)
 		}
-		wires[i] = addressed{m.Exchange, m.RoutingKey, w}
 	}
-	if err := p.publish(ctx, wires); err != nil {
+	if err := p.publish(ctx, messages); err != nil {
 		return fmt.Errorf("publishing %d message(s): %w", len(messages), err)
 	}
 	return nil
 }
 
-type addressed struct {
-	exchange, key string
-	amqp.Publishing
-}
-
-func (p *Publisher) publish(ctx context.Context, wires []addressed) error {
+func (p *Publisher) publish(ctx context.Context, messages []Message) error {
 	if err := p.link.ready(); err != nil {
 		return err
 	}
@@ -108,7 +100,7 @@ func (p *Publisher) publish(ctx context.Context, wires []addressed) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	for part := range slices.Chunk(wires, window) {
+	for part := range slices.Chunk(messages, window) {
 		pending, lost, err := p.send(ctx, ln, part)
 		if err == nil {
 			err = ln.await(ctx, pending, lost, p.link)
@@ -123,32 +115,48 @@ func (p *Publisher) publish(ctx context.Context, wires []addressed) error {
 }
 
 // send writes messages, all to one incarnation of the connection.
-func (p *Publisher) send(ctx context.Context, ln *lane, part []addressed) ([]*amqp.DeferredConfirmation, <-chan struct{}, error) {
+func (p *Publisher) send(ctx context.Context, ln *lane, part []Message) (_ []*amqp.DeferredConfirmation, _ <-chan struct{}, err error) {
 	l := p.link
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if err := l.err(); err != nil {
 		return nil, nil, err
 	}
+	if len(part) > 1 {
+		uncork := l.cork()
+		defer func() {
+			if failed := uncork(); failed != nil && err == nil {
+				err = unavailable(failed)
+			}
+		}()
+	}
+	pending, err := ln.write(ctx, part)
+	return pending, l.lost, err
+}
+
+func (ln *lane) write(ctx context.Context, part []Message) ([]*amqp.DeferredConfirmation, error) {
 	pending := make([]*amqp.DeferredConfirmation, 0, len(part))
-	for _, w := range part {
+	headers := amqp.Table{} // one for all: the library is done with it when it returns
+	for i := range part {
 		if err := ctx.Err(); err != nil {
-			return pending, nil, err
+			return pending, err
 		}
-		confirm, err := ln.ch.PublishWithDeferredConfirm(w.exchange, w.key, true, false, w.Publishing)
+		m := &part[i]
+		confirm, err := ln.ch.PublishWithDeferredConfirm(m.Exchange, m.RoutingKey, true, false, m.wire(headers))
 		if err != nil {
-			return pending, nil, unavailable(err)
+			return pending, unavailable(err)
 		}
 		pending = append(pending, confirm)
 	}
-	return pending, l.lost, nil
+	return pending, nil
 }
 
 // await returns when all are confirmed. The library alone would keep confirms waiting from the loss
 // of a connection to its recovery, hence lost.
 func (ln *lane) await(ctx context.Context, pending []*amqp.DeferredConfirmation, lost <-chan struct{}, l *link) error {
 	var errs []error
-	for _, confirm := range pending {
+	// The last first: mostly all the others are confirmed by then.
+	for _, confirm := range slices.Backward(pending) {
 		for waiting := true; waiting; {
 			select {
 			case r := <-ln.returns:

@@ -11,7 +11,8 @@ import (
 // within it: sent later, they would settle other messages or make the broker close the channel.
 type session struct {
 	ch   *amqp.Channel
-	name string        // the consumer tag
+	name string // the consumer tag
+	cork func() func() error
 	over chan struct{} // closed with the session
 
 	mu    sync.Mutex // held while a frame is sent, so that end returns only when none is on its way
@@ -21,8 +22,8 @@ type session struct {
 	settled map[uint64]struct{}
 }
 
-func newSession(ch *amqp.Channel, name string) *session {
-	return &session{ch: ch, name: name, over: make(chan struct{}), settled: map[uint64]struct{}{}}
+func newSession(ch *amqp.Channel, name string, cork func() func() error) *session {
+	return &session{ch: ch, name: name, cork: cork, over: make(chan struct{}), settled: map[uint64]struct{}{}}
 }
 
 func (s *session) alive() bool {
@@ -65,6 +66,8 @@ func (s *session) ack(tags []uint64) {
 	for _, tag := range tags {
 		s.mark(tag)
 	}
+	uncork := s.cork()
+	defer func() { _ = uncork() }() // an error means that the connection is gone, and with it the deliveries
 	n, found := slices.BinarySearch(tags, s.low)
 	if found {
 		n++
