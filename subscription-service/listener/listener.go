@@ -72,18 +72,35 @@ func (l *Listener) Ready(context.Context) error {
 	return nil
 }
 
-// Consume options: what is ready goes into a batch, and the next ones are fetched meanwhile.
+// Consume options: what is ready goes into a batch, and the next ones are fetched meanwhile. What a batch leaves unsettled when
+// it is handled stays so, and needs no waiting for.
 const (
 	maxBatch = 200
 	prefetch = 2 * maxBatch
+	noDrain  = time.Nanosecond
 )
 
-// Run listens until ctx ends; the batch under way is finished then, for as long as drain. An error is final.
+// Run listens until ctx ends. The batch under way is finished then, for as long as drain, or else goes back to the queue in its
+// old place: before what was fetched behind it. An error is final.
 func (l *Listener) Run(ctx context.Context, conn *rabbit.Conn, drain time.Duration) error {
-	options := rabbit.ConsumeOptions{Prefetch: prefetch, MaxBatch: maxBatch, Drain: drain, HandOver: true}
-	return conn.Consume(ctx, l.Names.Events, options, func(work context.Context, batch []*rabbit.Delivery) {
-		l.settle(batch, l.process(ctx, work, messagesOf(batch)))
+	work, cancel := outlast(ctx, drain)
+	defer cancel()
+	options := rabbit.ConsumeOptions{Prefetch: prefetch, MaxBatch: maxBatch, Drain: noDrain, HandOver: true}
+	err := conn.Consume(ctx, l.Names.Events, options, func(_ context.Context, batch []*rabbit.Delivery) {
+		settle(batch, l.process(ctx, work, messagesOf(batch)))
 	})
+	if errors.Is(err, rabbit.ErrDrain) {
+		l.Log.Info("a batch goes back to the queue", zap.Error(err))
+		return nil
+	}
+	return err
+}
+
+// outlast returns a context that ends a while after another.
+func outlast(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(while, cancel) })
+	return longer, cancel
 }
 
 func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
@@ -98,13 +115,13 @@ func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
 type fate int
 
 const (
-	giveBack fate = iota // not all that follows from it is confirmed
+	keep fate = iota // not all that follows from it is confirmed: unsettled, it goes back when the connection ends
 	done
 	bury // not even its dead letter can be published: the broker moves it, without the reason, which the log has
 )
 
-// settle acknowledges what is done, in as few frames as possible, and gives the rest back.
-func (l *Listener) settle(batch []*rabbit.Delivery, fates []fate) {
+// settle acknowledges what is done, in as few frames as possible.
+func settle(batch []*rabbit.Delivery, fates []fate) {
 	acks := make([]*rabbit.Delivery, 0, len(batch))
 	for i, d := range batch {
 		switch fates[i] {
@@ -112,8 +129,7 @@ func (l *Listener) settle(batch []*rabbit.Delivery, fates []fate) {
 			acks = append(acks, d)
 		case bury:
 			d.Reject()
-		case giveBack:
-			d.Requeue()
+		case keep: // given back one by one it would come after what was fetched behind it
 		}
 	}
 	rabbit.AckAll(acks)

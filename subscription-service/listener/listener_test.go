@@ -256,7 +256,7 @@ func TestNothingIsDoneWhenToldToStop(t *testing.T) {
 				}
 			}
 			got := f.listener.process(stop, never(), []rabbit.Message{someEvent(1), {RoutingKey: ""}})
-			require.Equal(t, []fate{giveBack, giveBack}, got, "neither acknowledged nor dead")
+			require.Equal(t, []fate{keep, keep}, got, "neither acknowledged nor dead")
 			f.commands(0)
 			f.dead(0)
 		})
@@ -307,7 +307,7 @@ func TestAnEventIsSeenOnceItsCommandsAreConfirmed(t *testing.T) {
 	stop, cancel := context.WithCancel(context.Background())
 	f.markErrs = slices.Repeat([]error{errors.New("down")}, 3)
 	f.listener.Wait = func(context.Context, int) { cancel() }
-	require.Equal(t, []fate{giveBack}, f.listener.process(stop, never(), []rabbit.Message{someEvent(1)}))
+	require.Equal(t, []fate{keep}, f.listener.process(stop, never(), []rabbit.Message{someEvent(1)}))
 	first := decode(t, f.commands(1))
 	f.markErrs = nil
 	f.send(someEvent(1))

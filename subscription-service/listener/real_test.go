@@ -2,6 +2,8 @@ package listener
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -34,6 +36,15 @@ type real struct {
 
 func newReal(t *testing.T) *real {
 	t.Helper()
+	r := newIdle(t)
+	l := r.listener(r.store)
+	r.background(func(ctx context.Context) error { return l.Run(ctx, r.conn, patience) })
+	return r
+}
+
+// newIdle has no listener yet.
+func newIdle(t *testing.T) *real {
+	t.Helper()
 	namespace := testkit.Namespace(t)
 	kept, err := store.Open(store.Options{URL: testkit.Redis(t), Namespace: namespace})
 	require.NoError(t, err)
@@ -44,11 +55,15 @@ func newReal(t *testing.T) *real {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	r := &real{t: t, store: kept, conn: conn, taken: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 100)}
-	l := &Listener{Store: kept, Publisher: conn.Publisher(), Names: conn.Names(), Log: zaptest.NewLogger(t), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now}
-	r.background(func(ctx context.Context) error { return l.Run(ctx, conn, patience) })
 	r.background(func(ctx context.Context) error { return drain(ctx, conn, conn.Names().Commands, r.taken) })
 	r.background(func(ctx context.Context) error { return drain(ctx, conn, conn.Names().Dead, r.buried) })
 	return r
+}
+
+func (r *real) listener(kept Store) *Listener {
+	return &Listener{
+		Store: kept, Publisher: r.conn.Publisher(), Names: r.conn.Names(), Log: zaptest.NewLogger(r.t), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
+	}
 }
 
 // broker is $AMQP_URL, or else a private one.
@@ -147,4 +162,59 @@ func (r *real) take(from <-chan rabbit.Message, n int) []rabbit.Message {
 	default:
 	}
 	return found
+}
+
+// away is a store that can't be asked.
+type away struct{ *store.Store }
+
+func (away) Candidates(context.Context, []string) (map[string][]store.Candidate, error) {
+	return nil, errors.New("away")
+}
+
+func TestTheNextListenerGetsTheEventsInOrder(t *testing.T) {
+	const n = 3 * maxBatch
+	r := newIdle(t)
+	r.resource("orders")
+	r.subscribe("sub_1", "orders")
+	var events []rabbit.Message
+	for i := range n {
+		events = append(events, someEvent(i))
+	}
+	r.send(events...)
+	first, stop := context.WithCancel(context.Background())
+	stuck := r.listener(away{r.store})
+	stuck.Wait = func(context.Context, int) { stop() } // with a batch under way, and another one fetched
+	require.NoError(t, stuck.Run(first, r.conn, patience))
+
+	l := r.listener(r.store)
+	r.background(func(ctx context.Context) error { return l.Run(ctx, r.conn, patience) })
+	for i, c := range decode(t, r.commands(n)) {
+		require.Equal(t, fmt.Sprint("e", i), c.Event.ID())
+	}
+}
+
+// blocked is a broker that takes messages and confirms none.
+type blocked struct{ taken func() }
+
+func (b blocked) Publish(ctx context.Context, _ ...rabbit.Message) error {
+	b.taken()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestTheEndDoesNotWaitForABrokerThatBlocks(t *testing.T) {
+	r := newIdle(t)
+	r.resource("orders")
+	r.subscribe("sub_1", "orders")
+	r.send(someEvent(1))
+	first, stop := context.WithCancel(context.Background())
+	stuck := r.listener(r.store)
+	stuck.Publisher = blocked{stop}
+	begin := time.Now()
+	require.NoError(t, stuck.Run(first, r.conn, 10*time.Millisecond))
+	require.Less(t, time.Since(begin), publishTimeout)
+
+	l := r.listener(r.store)
+	r.background(func(ctx context.Context) error { return l.Run(ctx, r.conn, patience) })
+	r.commands(1)
 }

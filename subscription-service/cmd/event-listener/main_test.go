@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -164,6 +167,35 @@ func TestRedisAwayLosesNothing(t *testing.T) {
 	}, patience, 20*time.Millisecond)
 	p.stop()
 	p.collect(p.conn.Names().Events, "e1") // it is where it was
+}
+
+func TestRedisAtItsMemoryLimitLosesNothing(t *testing.T) {
+	redis := testkit.StartRedis(t)
+	p := startListener(t, redis.URL, amqp(t))
+	configure(t, redis.URL, "maxmemory 1")
+	p.publish("e1")
+	p.until("/readyz", http.StatusServiceUnavailable)
+	status, _ := p.get("/healthz")
+	require.Equal(t, http.StatusOK, status, "it lives: a restart would not help")
+	p.publish("e2")
+	configure(t, redis.URL, "maxmemory 0")
+	p.collect(p.conn.Names().Commands, "e1", "e2")
+	p.until("/readyz", http.StatusOK)
+}
+
+// configure sends CONFIG SET to a private Redis.
+func configure(t *testing.T, redis, setting string) {
+	t.Helper()
+	address, err := url.Parse(redis)
+	require.NoError(t, err)
+	c, err := net.Dial("tcp", address.Host)
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = fmt.Fprintf(c, "CONFIG SET %s\r\n", setting)
+	require.NoError(t, err)
+	reply, err := bufio.NewReader(c).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "+OK\r\n", reply)
 }
 
 func TestBrokerRestartLosesNothing(t *testing.T) {
