@@ -13,7 +13,7 @@ import (
 type Pace struct {
 	RateLimit     optional[float64]           `json:"rate_limit,omitzero" minimum:"0.1" maximum:"10000" doc:"attempts per second at most, in tenths. None: no bound" example:"50"`
 	MaxInFlight   optional[whole]             `json:"max_in_flight,omitzero" minimum:"1" maximum:"1000" doc:"attempts under way at a time at most; 10 unless set"`
-	Ordering      optional[contract.Ordering] `json:"ordering,omitzero" enum:"none,subject" doc:"subject: callbacks of events with the same CloudEvents subject come one after the other"`
+	Ordering      optional[contract.Ordering] `json:"ordering,omitzero" enum:"none,subject" doc:"subject: callbacks of events with the same CloudEvents subject, or with none, come one after the other"`
 	RetrySchedule optional[[]string]          `json:"retry_schedule,omitzero" doc:"the waits between attempts, up to 50 of at most 168h; []: one attempt only. None: the resource's, or the service's" example:"[\"5s\",\"30s\",\"2m\"]"`
 	Timeouts      optional[timeoutsBody]      `json:"timeouts,omitzero" doc:"replaces all. What is not set: the resource's, or the service's"`
 }
