@@ -22,12 +22,12 @@ func (s *Store) FailingSince(ctx context.Context, subs []string, now time.Time) 
 	if err != nil {
 		return nil, fmt.Errorf("marking subscriptions as failing: %w", err)
 	}
-	for i, mark := range marks {
-		ms, err := strconv.ParseInt(mark, 10, 64)
+	for i, sub := range subs {
+		ms, err := strconv.ParseInt(marks[i], 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("reading since when a subscription fails: %w: %w", ErrDamaged, err)
 		}
-		since[subs[i]] = time.UnixMilli(ms).UTC()
+		since[sub] = time.UnixMilli(ms).UTC()
 	}
 	return since, nil
 }

@@ -145,6 +145,15 @@ func TestLineChangesAreToldToAll(t *testing.T) {
 	require.Eventually(t, subscribed(0), 5*time.Second, time.Millisecond)
 }
 
+func TestLineChangesEndWithoutRedis(t *testing.T) {
+	s, err := Open(Options{URL: "redis://127.0.0.1:1", Timeout: 50 * time.Millisecond})
+	require.NoError(t, err)
+	defer s.Close()
+	listen, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer stop()
+	require.NoError(t, s.LineChanges(listen, func(string) {}))
+}
+
 func receive(t *testing.T, from <-chan string, n int) (got []string) {
 	t.Helper()
 	deadline := time.NewTimer(5 * time.Second)

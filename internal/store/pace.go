@@ -37,9 +37,9 @@ func (s *Store) Take(ctx context.Context, asks []Ask) ([]Grant, error) {
 	}
 	var rest []Ask
 	var of []int
-	for i, g := range grants {
-		if g.Allowed == 0 && g.left >= 1 { // the library gives all or nothing here; its "at most" would lose parts of tokens
-			rest = append(rest, Ask{asks[i].Subscription, asks[i].Rate, int(g.left)})
+	for i, ask := range asks {
+		if left := grants[i].left; ask.N > 0 && grants[i].Allowed == 0 && left >= 1 { // the library gives all or nothing; its "at most" loses parts of tokens
+			rest = append(rest, Ask{ask.Subscription, ask.Rate, int(left)})
 			of = append(of, i)
 		}
 	}
@@ -93,13 +93,14 @@ func (s *Store) takeOne(ctx context.Context, limiter *redis_rate.Limiter, ask As
 	}
 	tenths := max(1, math.Round(ask.Rate*10))
 	limit := redis_rate.Limit{Rate: int(tenths), Burst: int(math.Ceil(tenths / 10)), Period: 10 * time.Second}
-	result, err := limiter.AllowN(ctx, s.key.rate(ask.Subscription), limit, min(max(0, ask.N), limit.Burst))
+	n := min(max(0, ask.N), limit.Burst)
+	result, err := limiter.AllowN(ctx, s.key.rate(ask.Subscription), limit, n)
 	if err != nil {
 		return taken{}, err
 	}
 	left := float64(limit.Burst) - result.ResetAfter.Seconds()*tenths/10
 	wait := time.Duration((1 - left) / tenths * 10 * float64(time.Second))
-	if left < 1 {
+	if left < 1 || result.Allowed < n {
 		wait = max(wait, shortestWait)
 	}
 	return taken{Grant{result.Allowed, max(0, wait)}, left}, nil

@@ -54,11 +54,11 @@ func (s *Store) Record(ctx context.Context, records []Record) error {
 func (s *Store) record(ctx context.Context, records []Record, now time.Time) error {
 	lists := s.listsOf(records, now)
 	names := make([]string, 0, len(records)+2*len(lists))
-	args := make([]any, 0, 7+7*len(records)+5*len(lists))
+	args := make([]any, 0, 7+5*len(records)+2*len(lists))
 	args = append(args, len(records), s.key.delivery(""), s.key.line(""), s.key.lineChanges(), int64(listLife/time.Second), mostKept, mostAttempts)
 	for _, r := range records {
 		names = append(names, s.key.delivery(r.ID))
-		args = append(args, r.ID, r.AttemptCount, string(r.Status), int64(lifeOf(r.Delivery)/time.Second), headText(r.Delivery), attemptsText(r.Attempts), r.Line)
+		args = append(args, recordText(r.Delivery), int64(lifeOf(r.Delivery)/time.Second), r.leaves())
 	}
 	for _, l := range lists {
 		names = append(names, s.key.subscription(l.subscription))
@@ -74,6 +74,14 @@ func (s *Store) record(ctx context.Context, records []Record, now time.Time) err
 		s.lists.got(l.subscription, len(l.entries)/2, now, l.tend)
 	}
 	return nil
+}
+
+// leaves is the line and who leaves it, "" if nobody does.
+func (r Record) leaves() string {
+	if r.Line == "" || r.Status == contract.DeliveryPending {
+		return ""
+	}
+	return r.Line + " " + r.ID
 }
 
 // listed are the deliveries that a subscription's list gets.
@@ -109,12 +117,13 @@ func lifeOf(d contract.Delivery) time.Duration {
 // recordDeliveries
 // KEYS n deliveries, then m subscriptions, then their m lists.
 // ARGV 1 n, 2 prefix of deliveries, 3 prefix of lines, 4 channel of lines, 5 life of a list in seconds, 6 most kept of a list,
-// 7 most attempts kept; for each delivery: id, attempt count, status, life in seconds, head, attempts, line or "";
+// 7 most attempts kept; for each delivery: record, life in seconds, "" or the line and the id to leave it;
 // for each list: 1 to tend to it, number of entries, created ms, id…
-// Output: 1. Each delivery is one text, see headText: a hash would take three times the commands.
+// Output: 1. Each delivery is one text, see recordText: a hash would take three times the commands.
 var recordDeliveries = redis.NewScript(`
 local n, at = tonumber(ARGV[1]), 7
 local m = (#KEYS - n) / 2
+local form = '^(%d+) (%a*)(\n[^\n]*\n)(.*)$'
 
 local function merged(old, new)
   local lines, numbers = {}, {}
@@ -145,17 +154,24 @@ end
 local stored, left = {}, {}
 for i, text in ipairs(redis.call('MGET', unpack(KEYS, 1, n))) do stored[KEYS[i]] = text end
 for i = 1, n do
-  local id, count, status, life, head, attempts, line = unpack(ARGV, at + 1, at + 7)
-  at = at + 7
-  local before, state, tried = string.match(stored[KEYS[i]] or '', '^(%d+) (%a*)\n[^\n]*\n(.*)$')
-  local later = tonumber(count) - (tonumber(before) or -1)
-  if later > 0 or later == 0 and state == 'pending' then
-    if tried and tried ~= '' then attempts = merged(tried, attempts) end
-    stored[KEYS[i]] = count .. ' ' .. status .. '\n' .. head .. '\n' .. attempts
-    redis.call('SET', KEYS[i], stored[KEYS[i]], 'EX', life)
+  local text, life, leaves = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  at = at + 3
+  local later, open = 1, false
+  if stored[KEYS[i]] then
+    local before, state, _, tried = string.match(stored[KEYS[i]], form)
+    if before then
+      local count, status, head, attempts = string.match(text, form)
+      later, open = tonumber(count) - tonumber(before), state == 'pending'
+      text = count .. ' ' .. status .. head .. merged(tried, attempts)
+    end
   end
-  if line ~= '' and status ~= 'pending' and later >= 0 and redis.call('ZREM', ARGV[3] .. line, id) == 1 then
-    left[#left + 1] = line
+  if later > 0 or later == 0 and open then
+    stored[KEYS[i]] = text
+    redis.call('SET', KEYS[i], text, 'EX', life)
+  end
+  if leaves ~= '' and later >= 0 then
+    local line, id = string.match(leaves, '^(%S+) (.*)$')
+    if redis.call('ZREM', ARGV[3] .. line, id) == 1 then left[#left + 1] = line end
   end
 end
 
@@ -171,16 +187,13 @@ end
 if #left > 0 then redis.call('PUBLISH', ARGV[4], table.concat(left, '\n')) end
 return 1`)
 
-// A delivery's record is a text: its attempt count and status, which the script reads; its head, which is the delivery
-// without attempts; then each attempt after its number. One line each.
-
-func headText(d contract.Delivery) string {
+// recordText is what is kept of a delivery: its attempt count and status, which the script reads; its head, which is the
+// delivery without attempts; then each attempt after its number. One line each.
+func recordText(d contract.Delivery) string {
+	attempts := d.Attempts
 	d.Attempts = nil
-	return encode(d)
-}
-
-func attemptsText(attempts []contract.Attempt) string {
 	var text strings.Builder
+	text.WriteString(strconv.Itoa(d.AttemptCount) + " " + string(d.Status) + "\n" + encode(d) + "\n")
 	for _, a := range attempts {
 		text.WriteString(strconv.Itoa(a.Number) + " " + encode(a) + "\n")
 	}
