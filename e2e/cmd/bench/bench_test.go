@@ -144,6 +144,7 @@ func TestCostIsPerDeliveryAndForeignWorkIsApart(t *testing.T) {
 	table := costTable([]pipeline{{name: "whole"}}, [][]sample{{s}})
 	require.Equal(t, row{"all of them", []float64{3}}, table.Rows[2])
 	require.Equal(t, row{"of them, this project's", []float64{2}}, table.Rows[3])
+	require.Equal(t, row{"bare through gateway / this", []float64{1}}, table.Rows[5])
 }
 
 func TestMetricsAreSummedOverTheirLabels(t *testing.T) {
@@ -208,4 +209,17 @@ func TestFramesArePassedOnAndCounted(t *testing.T) {
 
 func frame(kind byte, payload string) []byte {
 	return append([]byte{kind, 0, 1, 0, 0, 0, byte(len(payload))}, payload+"\xce"...)
+}
+
+func TestSettingsThatCanNotBeMeasuredAreRefused(t *testing.T) {
+	good := settings{runDir: "x", events: 1, rounds: 1, subscriptions: 1, resources: 1, prefetch: 1, healthyRate: 1, hangingSubs: 1, hanging: 1, window: time.Minute}
+	require.NoError(t, good.check())
+	for name, spoil := range map[string]func(*settings){
+		"no folder": func(s *settings) { s.runDir = "" }, "no rounds": func(s *settings) { s.rounds = 0 },
+		"short window": func(s *settings) { s.window = leadIn },
+	} {
+		bad := good
+		spoil(&bad)
+		require.Error(t, bad.check(), name)
+	}
 }

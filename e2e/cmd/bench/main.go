@@ -73,6 +73,19 @@ func run(ctx context.Context) error {
 	return measure(ctx, flags())
 }
 
+func (s settings) check() error {
+	if s.runDir == "" {
+		return errors.New("-run-dir or $RUN_DIR is needed: the folder of a stack that is up")
+	}
+	if min(s.events, s.rounds, s.subscriptions, s.resources, s.prefetch, s.healthyRate, s.hangingSubs, s.hanging) < 1 {
+		return errors.New("counts must be positive")
+	}
+	if s.window < 2*leadIn {
+		return fmt.Errorf("-window must be %v at least: its first %v are not counted", 2*leadIn, leadIn)
+	}
+	return nil
+}
+
 // figures in the order in which they are taken: later ones use what earlier ones found, and d starts the services anew.
 var figures = []struct {
 	id   string
@@ -86,8 +99,8 @@ var figures = []struct {
 }
 
 func measure(ctx context.Context, s settings) (err error) {
-	if s.runDir == "" {
-		return errors.New("-run-dir or $RUN_DIR is needed: the folder of a stack that is up")
+	if err := s.check(); err != nil {
+		return err
 	}
 	b, err := newBench(ctx, s)
 	if err != nil {
