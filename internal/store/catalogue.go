@@ -17,11 +17,17 @@ import (
 
 // PutResource creates or replaces a resource and reports whether it is new.
 func (s *Store) PutResource(ctx context.Context, r contract.Resource) (created bool, err error) {
-	added, err := s.rdb.HSet(ctx, s.key.resources(), r.Name, encode(r)).Result()
-	if err != nil {
+	pipe := s.rdb.TxPipeline()
+	added := pipe.HSet(ctx, s.key.resources(), r.Name, encode(r))
+	if len(r.Policy) > 0 {
+		pipe.HSet(ctx, s.key.policies(), r.Name, string(r.Policy))
+	} else {
+		pipe.HDel(ctx, s.key.policies(), r.Name)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
 		return false, fmt.Errorf("writing the resource: %w", err)
 	}
-	return added == 1, nil
+	return added.Val() == 1, nil
 }
 
 // Resource returns one resource or ErrNotFound.
@@ -39,12 +45,13 @@ func (s *Store) Resources(ctx context.Context) ([]contract.Resource, error) {
 
 // ChangeResource reads a resource, lets change alter it and writes it back, again if somebody else was faster.
 func (s *Store) ChangeResource(ctx context.Context, name string, change func(*contract.Resource)) (contract.Resource, error) {
-	return changeField(ctx, s.rdb, s.key.resources(), name, "resource", change)
+	return changeField(ctx, s.rdb, []string{s.key.resources(), s.key.policies()}, name, "resource", change,
+		func(r contract.Resource) string { return string(r.Policy) })
 }
 
 // DeleteResource removes a resource: ErrNotFound, or ErrConflict while it has subscriptions.
 func (s *Store) DeleteResource(ctx context.Context, name string) error {
-	n, err := deleteResource.Run(ctx, s.rdb, []string{s.key.resources(), s.key.resourceSubs(name)}, name).Int()
+	n, err := deleteResource.Run(ctx, s.rdb, []string{s.key.resources(), s.key.resourceSubs(name), s.key.policies()}, name).Int()
 	switch {
 	case err != nil:
 		return fmt.Errorf("deleting the resource: %w", err)
@@ -57,9 +64,10 @@ func (s *Store) DeleteResource(ctx context.Context, name string) error {
 }
 
 // deleteResource
-// KEYS 1 resources, 2 subscriptions of the resource. ARGV 1 name. Output: 1 deleted, 0 not there, -1 has subscriptions.
+// KEYS 1 resources, 2 subscriptions of the resource, 3 policies. ARGV 1 name. Output: 1 deleted, 0 not there, -1 has subscriptions.
 var deleteResource = redis.NewScript(`
 if redis.call('SCARD', KEYS[2]) > 0 then return -1 end
+redis.call('HDEL', KEYS[3], ARGV[1])
 return redis.call('HDEL', KEYS[1], ARGV[1])`)
 
 // PutConsumer creates or replaces a consumer.
@@ -87,7 +95,7 @@ func (s *Store) Consumers(ctx context.Context) ([]contract.Consumer, error) {
 
 // ChangeConsumer reads a consumer, lets change alter it and writes it back, again if somebody else was faster.
 func (s *Store) ChangeConsumer(ctx context.Context, id string, change func(*contract.Consumer)) (contract.Consumer, error) {
-	return changeField(ctx, s.rdb, s.key.consumers(), id, "consumer", change)
+	return changeField(ctx, s.rdb, []string{s.key.consumers()}, id, "consumer", change, func(contract.Consumer) string { return "" })
 }
 
 // DeleteConsumer removes a consumer, its keys and its subscriptions. The consumer itself goes first: from then on its keys
@@ -242,15 +250,16 @@ func list[T any](ctx context.Context, rdb *redis.Client, key string) ([]T, error
 	return all, nil
 }
 
-func changeField[T any](ctx context.Context, rdb *redis.Client, key, field, what string, change func(*T)) (T, error) {
+// changeField changes a field of the first hash; what beside makes of it is written to the second one, if there is one.
+func changeField[T any](ctx context.Context, rdb *redis.Client, hashes []string, field, what string, change func(*T), beside func(T) string) (T, error) {
 	for {
-		before, err := rdb.HGet(ctx, key, field).Result()
+		before, err := rdb.HGet(ctx, hashes[0], field).Result()
 		v, err := decode[T](before, err, what)
 		if err != nil {
 			return v, err
 		}
 		change(&v)
-		n, err := swapField.Run(ctx, rdb, []string{key}, field, before, encode(v)).Int()
+		n, err := swapField.Run(ctx, rdb, hashes, field, before, encode(v), beside(v)).Int()
 		if err != nil {
 			return v, fmt.Errorf("writing the %s: %w", what, err)
 		}
@@ -261,8 +270,10 @@ func changeField[T any](ctx context.Context, rdb *redis.Client, key, field, what
 }
 
 // swapField
-// KEYS 1 hash. ARGV 1 field, 2 expected value, 3 new value. Output: 1 done, 0 the value is another one or gone.
+// KEYS 1 hash, perhaps 2 hash beside. ARGV 1 field, 2 expected value, 3 new value, 4 value beside or "". Output: 1 done, 0 the value is another one or gone.
 var swapField = redis.NewScript(`
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+if not KEYS[2] then return 1 end
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[2], ARGV[1], ARGV[4]) else redis.call('HDEL', KEYS[2], ARGV[1]) end
 return 1`)

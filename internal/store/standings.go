@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -81,8 +82,8 @@ func (n *nameSet) add(name string) {
 
 // findings are the texts under their names; what is not there is missing.
 type findings struct {
-	subscriptions, deliveries, resources map[string]string
-	first                                map[string]contract.Delivery // of a line
+	subscriptions, deliveries, policies map[string]string            // policies under their resources
+	first                               map[string]contract.Delivery // of a line
 }
 
 func (s *Store) read(ctx context.Context, w *wanted) (*findings, error) {
@@ -93,12 +94,12 @@ func (s *Store) read(ctx context.Context, w *wanted) (*findings, error) {
 	for _, id := range w.deliveries.list {
 		all = append(all, s.key.delivery(id))
 	}
-	var records, resources *redis.SliceCmd
+	var records, policies *redis.SliceCmd
 	var firsts []*redis.Cmd
 	err := s.pipelined(ctx, firstInLine, func(pipe redis.Pipeliner) {
-		records, resources, firsts = pipe.MGet(ctx, all...), nil, nil
+		records, policies, firsts = pipe.MGet(ctx, all...), nil, nil
 		if len(w.resources.list) > 0 {
-			resources = pipe.HMGet(ctx, s.key.resources(), w.resources.list...)
+			policies = pipe.HMGet(ctx, s.key.policies(), w.resources.list...)
 		}
 		for lines := range slices.Chunk(w.lines.list, mostPerScript) {
 			firsts = append(firsts, s.firstInLine(ctx, pipe, lines))
@@ -112,8 +113,8 @@ func (s *Store) read(ctx context.Context, w *wanted) (*findings, error) {
 		subscriptions: under(w.subscriptions.list, texts),
 		deliveries:    under(w.deliveries.list, texts[len(w.subscriptions.list):]),
 	}
-	if resources != nil {
-		f.resources = under(w.resources.list, textsOf(resources.Val()))
+	if policies != nil {
+		f.policies = under(w.resources.list, textsOf(policies.Val()))
 	}
 	f.first, err = firstsOf(w.lines.list, firsts)
 	return f, err
@@ -172,7 +173,7 @@ func (s *Store) standing(p Pending, f *findings) (standing Standing) {
 	if text, ok := f.subscriptions[p.Subscription]; ok {
 		standing.Subscription, standing.Err = s.subs.of(p.Subscription, text, parseSubscription)
 	}
-	if text, ok := f.resources[p.Resource]; ok {
+	if text, ok := f.policies[p.Resource]; ok {
 		standing.Policy, _ = s.policies.of(p.Resource, text, parsePolicy)
 	}
 	if text, ok := f.deliveries[p.Delivery]; ok && standing.Err == nil {
@@ -194,11 +195,7 @@ func parseSubscription(text string) (*contract.Subscription, error) {
 
 // parsePolicy never fails: what an admin wrote must not stop the deliveries.
 func parsePolicy(text string) (contract.DeliveryPolicy, error) {
-	resource, err := decode[contract.Resource](text, nil, "resource")
-	if err != nil {
-		return contract.DeliveryPolicy{}, nil //nolint:nilerr // see above
-	}
-	policy, err := resource.DeliveryPolicy()
+	policy, err := contract.Resource{Policy: json.RawMessage(text)}.DeliveryPolicy()
 	if err != nil || len(policy.Check()) > 0 {
 		return contract.DeliveryPolicy{}, nil //nolint:nilerr // see above
 	}

@@ -71,8 +71,17 @@ func TestStandingsFollowChanges(t *testing.T) {
 	require.NoError(t, err)
 	withPolicy(t, api, "orders", `{"retry_schedule":[]}`)
 	next := stand(t, s, p)
-	require.Equal(t, contract.StatusPaused, next.Subscription.Status)
 	require.Equal(t, []contract.Duration{}, next.Policy.RetrySchedule)
+	_, err = api.ChangeResource(ctx, "orders", func(r *contract.Resource) { r.Policy = nil })
+	require.NoError(t, err)
+	require.Zero(t, stand(t, s, p).Policy)
+	_, err = api.ChangeResource(ctx, "orders", func(r *contract.Resource) { r.Policy = json.RawMessage(`{"retry_schedule":["7s"]}`) })
+	require.NoError(t, err)
+	require.Equal(t, []contract.Duration{contract.Duration(7 * time.Second)}, stand(t, s, p).Policy.RetrySchedule)
+	withPolicy(t, api, "orders", ``)
+	require.Zero(t, stand(t, s, p).Policy)
+	withPolicy(t, api, "orders", `{"retry_schedule":["5s"]}`)
+	require.Equal(t, contract.StatusPaused, next.Subscription.Status)
 	require.Equal(t, contract.StatusActive, first.Subscription.Status, "what was given out stays as it was")
 	require.NoError(t, api.DeleteSubscription(ctx, "sub_1"))
 	require.NoError(t, api.DeleteResource(ctx, "orders"))
@@ -85,7 +94,7 @@ func TestAPolicyThatCannotBeUsedIsNone(t *testing.T) {
 		withPolicy(t, s, "orders", policy)
 		require.Equal(t, Standing{}, stand(t, s, Pending{Delivery: "d", Subscription: "s", Resource: "orders"}), policy)
 	}
-	require.NoError(t, s.rdb.HSet(ctx, s.key.resources(), "orders", `{`).Err())
+	require.NoError(t, s.rdb.HSet(ctx, s.key.policies(), "orders", `{`).Err())
 	require.Equal(t, Standing{}, stand(t, s, Pending{Delivery: "d", Subscription: "s", Resource: "orders"}))
 }
 

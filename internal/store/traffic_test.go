@@ -95,11 +95,11 @@ func spent(tb testing.TB, s *Store) (seconds float64) {
 // The figure: at most 4 commands and a tenth of a round trip per delivery, all processes and all that is inside
 // scripts included.
 func TestTrafficPerDelivery(t *testing.T) {
-	for _, subs := range []int{1, 10, 50, perBatch} {
+	for _, subs := range []int{1, 50, perBatch} {
 		s := openAs(t, testkit.StartRedis(t).URL, "test")
 		w := newWork(t, s, subs, false)
 		w.batch(t) // scripts are loaded, caches filled
-		const batches = 30
+		const batches = 20
 		commands, trips := s.Traffic()
 		before := served(t, s)
 		for range batches {
