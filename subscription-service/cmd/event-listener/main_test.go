@@ -136,6 +136,8 @@ func TestEventsBecomeCommands(t *testing.T) {
 	require.Contains(t, metrics, "commands_published_total 1")
 	require.Contains(t, metrics, `events_total{result="dead"} 0`)
 	require.Contains(t, metrics, "event_batch_size_count 1")
+	require.Regexp(t, `webhook_redis_commands_total [1-9]`, metrics)
+	require.Regexp(t, `webhook_redis_round_trips_total [1-9]`, metrics)
 }
 
 func TestReplaysAreDone(t *testing.T) {
