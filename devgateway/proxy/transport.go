@@ -20,7 +20,7 @@ const (
 // Transports keeps one connection pool per node and timeouts; pools survive a reload of the routes.
 type Transports struct {
 	mu    sync.Mutex
-	pools map[poolKey]*http.Transport
+	pools map[poolKey]*direct
 }
 
 type poolKey struct {
@@ -29,7 +29,7 @@ type poolKey struct {
 }
 
 // Get returns the pool of a node, made at its first use.
-func (t *Transports) Get(node string, timeout config.Timeout) *http.Transport {
+func (t *Transports) Get(node string, timeout config.Timeout) http.RoundTripper {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	key := poolKey{node, timeout}
@@ -37,7 +37,7 @@ func (t *Transports) Get(node string, timeout config.Timeout) *http.Transport {
 		return tr
 	}
 	if t.pools == nil {
-		t.pools = map[poolKey]*http.Transport{}
+		t.pools = map[poolKey]*direct{}
 	}
 	t.pools[key] = newTransport(timeout)
 	return t.pools[key]
@@ -48,25 +48,26 @@ func (t *Transports) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, tr := range t.pools {
-		tr.CloseIdleConnections()
+		tr.close()
 	}
 }
 
-func newTransport(timeout config.Timeout) *http.Transport {
+func newTransport(timeout config.Timeout) *direct {
 	dialer := &net.Dialer{Timeout: timeout.Connect}
-	return &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, fmt.Errorf("connecting to the upstream: %w", err)
-			}
-			return &upstreamConn{Conn: c, send: timeout.Send}, nil
-		},
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dialer.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, fmt.Errorf("connecting to the upstream: %w", err)
+		}
+		return &upstreamConn{Conn: c, send: timeout.Send}, nil
+	}
+	return &direct{dial: dial, read: timeout.Read, behind: &http.Transport{
+		DialContext:           dial,
 		DisableCompression:    true,
 		MaxIdleConnsPerHost:   maxIdlePerNode,
 		IdleConnTimeout:       idleTimeout,
 		ResponseHeaderTimeout: timeout.Read,
-	}
+	}}
 }
 
 // upstreamConn bounds the time of one write. Reads can't be bounded here: the transport also reads from idle
