@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -26,9 +25,6 @@ func main() {
 	}
 }
 
-// gcPercent trades memory, of which a gateway uses little, for fewer collections.
-const gcPercent = 400
-
 func run(args []string) error {
 	flags := flag.NewFlagSet("devgateway", flag.ContinueOnError)
 	conf := flags.String("conf", "apisix-conf", "directory with config.yaml and apisix.yaml")
@@ -42,9 +38,7 @@ func run(args []string) error {
 		return err
 	}
 	defer func() { _ = log.Sync() }()
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	boundGarbage()
 	return serve(gateway.Options{ConfDir: *conf, RunDir: *runDir, Lookup: os.LookupEnv, Log: log}, *drain)
 }
 

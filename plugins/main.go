@@ -34,6 +34,7 @@ const (
 )
 
 func main() {
+	boundGarbage()
 	if err := run(); err != nil {
 		fmt.Fprintf(os.Stderr, "webhook-runner: %v\n", err)
 		os.Exit(1)

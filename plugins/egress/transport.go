@@ -15,8 +15,11 @@ import (
 const (
 	// idleTimeout is less than the five seconds after which Node.js and Apache hang up by default: a call that is sent just
 	// as the endpoint hangs up would be lost, and a POST must not be sent twice.
-	idleTimeout     = 4 * time.Second
-	maxHeaderBytes  = 64 << 10
+	idleTimeout    = 4 * time.Second
+	maxHeaderBytes = 64 << 10
+	// Each call in flight holds both buffers: room for a usual request in one write, and for the head of a usual answer.
+	writeBuffer     = 2 << 10
+	readBuffer      = 1 << 10
 	maxIdle         = 4096
 	maxIdlePerHost  = 256
 	tlsSessions     = 1024
@@ -84,6 +87,8 @@ func newTransport(d *dialer) *http.Transport {
 		MaxIdleConnsPerHost:    maxIdlePerHost,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
+		WriteBufferSize:        writeBuffer,
+		ReadBufferSize:         readBuffer,
 		// Without pings a dead HTTP/2 connection would swallow call after call. The buffers are small since all but the start
 		// of an answer is cut.
 		HTTP2: &http.HTTP2Config{

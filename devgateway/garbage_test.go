@@ -1,0 +1,42 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
+
+func TestThePercentageKeepsTheGarbageBounded(t *testing.T) {
+	for used, want := range map[uint64]int{0: 400, 1 << 20: 400, 16 << 20: 400, 64 << 20: 100, 128 << 20: 50, 256 << 20: 25, 4 << 30: 15} {
+		if got := percentFor(used); got != want {
+			t.Errorf("%d bytes: %d", used, got)
+		}
+	}
+}
+
+func TestThePercentageFollowsTheHeap(t *testing.T) {
+	t.Setenv("GOGC", "")
+	t.Cleanup(func() { debug.SetGCPercent(100) })
+	boundGarbage()
+	held := make([]byte, 512<<20)
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for collectorPercent() != leastDue {
+		runtime.GC()
+		select {
+		case <-deadline:
+			t.Fatalf("it stays at %d", collectorPercent())
+		case <-tick.C:
+		}
+	}
+	runtime.KeepAlive(held)
+}
+
+func collectorPercent() int {
+	sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	metrics.Read(sample)
+	return int(sample[0].Value.Uint64())
+}
