@@ -57,6 +57,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
+	app.ObserveRedis(kept.Traffic)
 	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
 		return "", err
 	}

@@ -118,7 +118,7 @@ func (e *Engine) settles(t *task, standing store.Standing) bool {
 		s.publish, s.result = e.follow(t, *recorded), resultFollowed
 		s.leave = recorded.Status != contract.DeliveryPending
 	case outdated(recorded, t.cmd):
-		s.result = resultCopy
+		s.result, s.leave = resultCopy, recorded.Status != contract.DeliveryPending
 	case sub.Status == contract.StatusDisabled:
 		s.record = e.record(t, contract.DeliveryFailed, "the subscription was disabled: "+sub.StatusReason, nil)
 		s.result = resultCanceled

@@ -33,8 +33,6 @@ type Replay struct {
 	UpdatedAt time.Time `json:"updated_at"`
 	// Next is the archive's offset to go on from; zero: from Since.
 	Next int64 `json:"next,omitempty"`
-	// Marked says that the end of the replay has been marked in the archive.
-	Marked bool `json:"marked,omitempty"`
 	// Widened counts how often the search for Delivery has begun further back.
 	Widened int `json:"widened,omitempty"`
 }

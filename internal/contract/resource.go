@@ -23,7 +23,7 @@ const (
 type Resource struct {
 	Name  string      `json:"name"`
 	Types []EventType `json:"types,omitempty"`
-	// Policy is kept as the admin sent it; nothing enforces it yet.
+	// Policy is kept as the admin sent it. See DeliveryPolicy for what is in force.
 	Policy json.RawMessage `json:"policy,omitempty"`
 }
 

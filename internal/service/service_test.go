@@ -179,7 +179,7 @@ func TestEnvironment(t *testing.T) {
 	config, common, err := environments[helperConfig]()
 	require.NoError(t, err)
 	require.Equal(t, helperConfig{"127.0.0.1:0", "x", time.Second, false}, config)
-	require.Equal(t, base{zap.InfoLevel, 20 * time.Second}, common)
+	require.Equal(t, base{LogLevel: zap.InfoLevel, ShutdownTimeout: 20 * time.Second}, common)
 }
 
 func TestMainRunsUntilSIGTERM(t *testing.T) {

@@ -28,20 +28,20 @@ func TestDeliveriesNewestFirst(t *testing.T) {
 	s := withResource(t, open(t), "orders")
 	create(t, s, subscription("sub_1"))
 	var all, failed []string
-	var batch []contract.Delivery
+	var batch []Record
 	for i := range 450 { // more than one step of the walk
 		status := contract.DeliverySucceeded
 		if i%100 == 7 {
 			status = contract.DeliveryFailed
 		}
 		d := delivery(fmt.Sprintf("dlv_%03d", i), time.Duration(i/5)*time.Millisecond, status, attempt(1))
-		batch = append(batch, d)
+		batch = append(batch, Record{Delivery: d})
 		all = append([]string{d.ID}, all...)
 		if status == contract.DeliveryFailed {
 			failed = append([]string{d.ID}, failed...)
 		}
 	}
-	require.NoError(t, s.RecordDeliveries(ctx, batch))
+	require.NoError(t, s.Record(ctx, batch))
 	walk := func(status contract.DeliveryStatus, limit int) (got []string) {
 		for cursor, more := "", true; more; more = cursor != "" {
 			page, next, err := s.Deliveries(ctx, "sub_1", status, cursor, limit)
@@ -65,7 +65,7 @@ func TestDeliveriesNewestFirst(t *testing.T) {
 
 	_, cursor, err := s.Deliveries(ctx, "sub_1", "", "", 10)
 	require.NoError(t, err)
-	require.NoError(t, s.RecordDeliveries(ctx, []contract.Delivery{delivery("dlv_new", time.Hour, contract.DeliveryPending)}))
+	require.NoError(t, s.Record(ctx, []Record{{Delivery: delivery("dlv_new", time.Hour, contract.DeliveryPending)}}))
 	require.NoError(t, s.rdb.Del(ctx, s.key.delivery(all[10])).Err()) // ended by its time
 	page, _, err := s.Deliveries(ctx, "sub_1", "", cursor, 1)
 	require.NoError(t, err)

@@ -30,15 +30,6 @@ type Record struct {
 	Line string
 }
 
-// RecordDeliveries keeps the state of deliveries that are not ordered.
-func (s *Store) RecordDeliveries(ctx context.Context, deliveries []contract.Delivery) error {
-	records := make([]Record, len(deliveries))
-	for i, d := range deliveries {
-		records[i].Delivery = d
-	}
-	return s.Record(ctx, records)
-}
-
 // Record keeps the state of deliveries, each with the attempts that it carries, for seven days from now or from its next
 // attempt. A record of a later attempt stays as it is, and so does one of the same attempt that is final: recording again
 // changes nothing. What is done with leaves its line.

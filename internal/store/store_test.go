@@ -120,7 +120,6 @@ func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
 		"DeleteSubscription": func() error { return s.DeleteSubscription(ctx, "sub_1") },
 		"Candidates":         func() error { _, err := s.Candidates(ctx, []string{"a"}); return err },
 		"Standings":          func() error { _, err := s.Standings(ctx, []Pending{{Delivery: "d", Subscription: "s"}}); return err },
-		"RecordDeliveries":   func() error { return s.RecordDeliveries(ctx, []contract.Delivery{d}) },
 		"Record":             func() error { return s.Record(ctx, []Record{{Delivery: d, Line: "l"}}) },
 		"Statuses":           func() error { _, err := s.Statuses(ctx, []string{"d"}); return err },
 		"JoinLines":          func() error { return s.JoinLines(ctx, []Place{{"l", "d"}}) },
@@ -157,7 +156,7 @@ func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
 func TestDamagedRecords(t *testing.T) {
 	s := withResource(t, open(t), "orders")
 	create(t, s, subscription("sub_1"))
-	require.NoError(t, s.RecordDeliveries(ctx, []contract.Delivery{{ID: "dlv_1", Subscription: "sub_1", CreatedAt: start}}))
+	require.NoError(t, s.Record(ctx, []Record{{Delivery: contract.Delivery{ID: "dlv_1", Subscription: "sub_1", CreatedAt: start}}}))
 	require.NoError(t, s.rdb.Set(ctx, s.key.subscription("sub_1"), `{"id":`, 0).Err())
 	require.NoError(t, s.rdb.HSet(ctx, s.key.resources(), "orders", `[]`).Err())
 	require.NoError(t, s.rdb.HSet(ctx, s.key.consumers(), "con_1", `"x"`).Err())
@@ -190,7 +189,7 @@ func TestScriptsSurviveAFlush(t *testing.T) {
 			return err
 		},
 		func() error {
-			return s.RecordDeliveries(ctx, []contract.Delivery{{ID: "dlv_1", Subscription: "sub_1"}, {ID: "dlv_2", Subscription: "sub_1"}})
+			return s.Record(ctx, []Record{{Delivery: contract.Delivery{ID: "dlv_1", Subscription: "sub_1"}}, {Delivery: contract.Delivery{ID: "dlv_2", Subscription: "sub_1"}}})
 		},
 		func() error {
 			_, err := s.Standings(ctx, []Pending{{Delivery: "d", Subscription: "s", Line: "l"}})

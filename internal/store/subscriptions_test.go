@@ -185,7 +185,7 @@ func TestChangeSubscription(t *testing.T) {
 func TestDeletingASubscriptionLeavesNothing(t *testing.T) {
 	s := withResource(t, open(t), "orders")
 	create(t, s, subscription("sub_1"))
-	require.NoError(t, s.RecordDeliveries(ctx, []contract.Delivery{{ID: "dlv_1", Subscription: "sub_1", CreatedAt: start}}))
+	require.NoError(t, s.Record(ctx, []Record{{Delivery: contract.Delivery{ID: "dlv_1", Subscription: "sub_1", CreatedAt: start}}}))
 	_, err := s.FailingSince(ctx, []string{"sub_1"}, start)
 	require.NoError(t, err)
 	_, err = s.ChangeSubscription(ctx, "sub_1", func(sub *contract.Subscription) error { sub.Description = "x"; return nil })

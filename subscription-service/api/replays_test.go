@@ -171,7 +171,7 @@ func TestAReplayThatNobodyTookUpIsHandedOnAgain(t *testing.T) {
 	require.Equal(t, first, again)
 
 	taken := w.kept(path, first)
-	taken.UpdatedAt, taken.Marked = moment(w), true
+	taken.UpdatedAt = moment(w)
 	require.NoError(t, w.store.SaveReplay(context.Background(), taken))
 	w.clock.advance(time.Hour)
 	_, jobs = ask()

@@ -377,5 +377,5 @@ func TestDeliveries(t *testing.T) {
 
 func record(t *testing.T, s *store.Store, d contract.Delivery) {
 	t.Helper()
-	require.NoError(t, s.RecordDeliveries(context.Background(), []contract.Delivery{d}))
+	require.NoError(t, s.Record(context.Background(), []store.Record{{Delivery: d}}))
 }

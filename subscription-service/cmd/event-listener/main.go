@@ -7,7 +7,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
@@ -50,7 +49,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
-	app.Metrics.MustRegister(traffic(kept)...)
+	app.ObserveRedis(kept.Traffic)
 	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
 		return "", err
 	}
@@ -74,16 +73,6 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 		})
 	})
 	return address, nil
-}
-
-// traffic counts what goes to Redis.
-func traffic(s *store.Store) []prometheus.Collector {
-	commands := func() float64 { n, _ := s.Traffic(); return float64(n) }
-	roundTrips := func() float64 { _, n := s.Traffic(); return float64(n) }
-	return []prometheus.Collector{
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "webhook_redis_commands_total", Help: "Commands sent to Redis."}, commands),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "webhook_redis_round_trips_total", Help: "Round trips to Redis."}, roundTrips),
-	}
 }
 
 // check finds all faults at once.

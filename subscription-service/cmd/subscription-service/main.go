@@ -54,6 +54,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
+	app.ObserveRedis(kept.Traffic)
 
 	// Subscribing needs no broker, so the service does not wait for it.
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "subscription-service", Log: app.Log})
