@@ -200,12 +200,23 @@ func (t totals) of(f happened) *faultTotal {
 	return t.by[name]
 }
 
-// blame counts a duplicate for the fault nearest to the first success, whose outcome it must have cost.
+// blameWithin is how long before a fault a success may be whose outcome the fault has cost.
+const blameWithin = 2 * time.Second
+
+// blame counts a duplicate for the fault nearest to the first success, whose outcome it must have cost. One that breaks
+// nothing is blamed only when no other was near.
 func (t totals) blame(first call) {
 	if len(t.faults) == 0 {
 		return
 	}
-	nearest := slices.MinFunc(t.faults, func(a, b happened) int { return cmp.Compare(a.distance(first.at), b.distance(first.at)) })
+	far := func(h happened) time.Duration {
+		d := h.distance(first.at)
+		if !h.breaks() {
+			d += blameWithin
+		}
+		return d
+	}
+	nearest := slices.MinFunc(t.faults, func(a, b happened) int { return cmp.Compare(far(a), far(b)) })
 	t.of(nearest).Duplicates++
 }
 

@@ -31,7 +31,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().Unix()), "draws the plan; the time unless given")
 	flag.IntVar(&o.events, "events", 20000, "events to publish")
 	flag.IntVar(&o.subscriptions, "subscriptions", 50, "subscriptions to publish them to")
-	flag.IntVar(&o.faults, "faults", 28, "faults, 28 at most: every part killed and restarted, and a bad link after each")
+	flag.IntVar(&o.faults, "faults", mostFaults, "faults, 28 at most: every part killed and restarted, and a bad link after each")
 	flag.Float64Var(&o.rate, "rate", 400, "events per second at most")
 	flag.Float64Var(&o.ordered, "ordered", 0.3, "the share of subscriptions that are ordered by subject")
 	flag.DurationVar(&o.patience, "patience", 45*time.Second, "how long nothing may arrive before what is missing counts as lost")
@@ -53,7 +53,7 @@ func main() {
 func (o *options) shorten() {
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	for name, value := range map[string]string{"events": "2000", "subscriptions": "20", "faults": "14", "patience": "20s"} {
+	for name, value := range map[string]string{"events": "2000", "subscriptions": "20", "faults": "10", "patience": "20s"} {
 		if !given[name] {
 			_ = flag.Set(name, value) // a value of its own type
 		}

@@ -186,24 +186,31 @@ var (
 	links = []string{"redis", "rabbitmq", "gateway"}
 )
 
-// drawFaults brings every part down once, then every part once more in the other way, with a bad link after each. They are
-// spread over the events.
+// mostFaults is every part down twice, and a bad link after each.
+const mostFaults = 28
+
+// drawFaults brings every part down once, then every part once more in the other way, with a bad link after each as far as
+// their number goes. They are spread over the events.
 func drawFaults(draw *rand.Rand, s size) []fault {
-	order, again := shuffled(draw, parts), shuffled(draw, parts)
 	bad := slices.Concat(drawLinks(draw), drawLinks(draw))
 	other := map[string]string{kindKill: kindRestart, kindRestart: kindKill}
-	first := map[string]string{}
+	before := map[string]string{}
 	var faults []fault
-	for i, part := range append(order, again...) {
-		kind := other[first[part]]
-		switch {
-		case part == "runner":
-			kind = kindKill
-		case kind == "":
-			kind = pick(draw, kindKill, kindRestart)
+	for left := s.faults; left > 0 && len(faults) < mostFaults; left = s.faults - len(faults) {
+		for i, part := range shuffled(draw, parts) {
+			kind := other[before[part]]
+			switch {
+			case part == "runner":
+				kind = kindKill
+			case kind == "":
+				kind = pick(draw, kindKill, kindRestart)
+			}
+			before[part] = kind
+			faults = append(faults, fault{kind: kind, target: part, lasts: between(draw, 0, time.Second)})
+			if i < left-len(parts) {
+				faults, bad = append(faults, bad[0]), bad[1:]
+			}
 		}
-		first[part] = kind
-		faults = append(faults, fault{kind: kind, target: part, lasts: between(draw, 0, time.Second)}, bad[i%len(bad)])
 	}
 	faults = faults[:min(s.faults, len(faults))]
 	for i := range faults {
