@@ -42,6 +42,7 @@ func (b *book) admit(t *task) bool {
 		b.held[t.cmd.Delivery] = t
 		return true
 	case old.cmd.Attempt == t.cmd.Attempt && old.msg.Lost():
+		old.msg.Ack() // tells nobody, but ends the wait for it
 		old.msg = t.msg
 	default:
 		t.msg.Ack() // a copy: the one that is here stays with the broker until it is settled
@@ -66,6 +67,7 @@ func (b *book) closeLost(t *task) bool {
 	if !t.msg.Lost() {
 		return false
 	}
+	t.msg.Ack() // tells nobody, but ends the wait for it
 	if b.held[t.cmd.Delivery] == t {
 		delete(b.held, t.cmd.Delivery)
 	}
