@@ -128,7 +128,7 @@ func TestACallThatEndsIsLetGo(t *testing.T) {
 	go func() { <-inside; cancel() }()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, strings.NewReader("x"))
 	require.NoError(t, err)
-	_, err = tr.RoundTrip(req) //nolint:bodyclose // there is none
+	_, err = tr.RoundTrip(req)
 	require.ErrorIs(t, err, context.Canceled)
 	tr.read = 50 * time.Millisecond
 	_, _, err = trip(t, tr, server.URL, strings.NewReader("x"))
@@ -165,7 +165,7 @@ func TestTheErrorOfABodyIsTheErrorOfTheCall(t *testing.T) {
 		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, server.URL, brokenBody{want})
 		require.NoError(t, err)
 		req.ContentLength = 10
-		_, err = tr.RoundTrip(req) //nolint:bodyclose // there is none
+		_, err = tr.RoundTrip(req)
 		require.ErrorIs(t, err, want)
 	}
 	require.Empty(t, tr.idle)

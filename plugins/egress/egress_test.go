@@ -459,12 +459,14 @@ func TestDNSThatDoesNotAnswerIsAConnectTimeout(t *testing.T) {
 }
 
 func TestAKeptConnectionHasNoConnectTimeout(t *testing.T) {
-	calls := 0
+	calls, slow := 0, time.NewTimer(0)
 	endpoint := serve(t, func(http.ResponseWriter, *http.Request) {
 		if calls++; calls > 1 {
-			time.Sleep(2 * soon) // the endpoint's own slowness: longer than what a connection may take
+			slow.Reset(2 * soon) // longer than what a connection may take
+			<-slow.C
 		}
 	})
+	<-slow.C
 	b := newBench(t)
 	for range 2 {
 		if res := b.post(b.passFor(endpoint.URL, contract.Timeouts{Connect: contract.Duration(soon)}), nil); res.outcome != contract.OutcomeResponse {
