@@ -251,3 +251,20 @@ func TestAnAttemptThatOutlivesTheDeadlineIsMadeAgain(t *testing.T) {
 	require.NoError(t, control(t)("start", "callback-service"))
 	require.ElementsMatch(t, first, receive(t, begun, 5))
 }
+
+func TestAStopAfterALostConnectionTakesNoLonger(t *testing.T) {
+	run := control(t)
+	s := setScene(t)
+	url, begun, release := slowEndpoint(t)
+	s.subscribe(t, url, map[string]any{"max_in_flight": 5})
+	service := foreground(t, s)
+	s.publish(t, ids("event", 20)...)
+	receive(t, begun, 5)
+	require.NoError(t, run("rabbitmqctl", "close_all_connections", "a test"))
+	release()
+	receive(t, begun, 15)
+	require.NoError(t, service.Process.Signal(syscall.SIGTERM))
+	stopping := time.Now()
+	require.NoError(t, service.Wait(), "it exits with 0")
+	require.Less(t, time.Since(stopping), 10*time.Second)
+}
