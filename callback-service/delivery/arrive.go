@@ -62,8 +62,9 @@ func (e *Engine) decode(batch []*rabbit.Delivery) []*task {
 // enter puts tasks into their lanes.
 func (e *Engine) enter(tasks ...*task) {
 	for _, t := range tasks {
-		place, due := e.lanes.Arrive(t.cmd.Subscription, item(t), t.returning)
+		returning := t.returning
 		t.returning = false
+		place, due := e.lanes.Arrive(t.cmd.Subscription, item(t), returning)
 		switch place {
 		case lane.Start:
 			e.inbox.put(t)

@@ -127,7 +127,7 @@ const (
 	// maxBatch is how many commands share a round trip to Redis.
 	maxBatch = 256
 	// tickEvery is how often paused lanes, lines and rests are looked at.
-	tickEvery = 10 * time.Millisecond
+	tickEvery = 20 * time.Millisecond
 )
 
 // tick moves what waits for a time. Once ctx ends it gives everything back that has not started.

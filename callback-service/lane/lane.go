@@ -16,11 +16,12 @@ const (
 	// patience is how much of a backlog, in time at the lane's pace, waits in memory.
 	patience = 2 * time.Second
 	// mostWaiting bounds what waits in one lane.
-	mostWaiting = 2000
+	mostWaiting = 4000
 	// shortPause is the longest pause of a lane that is waited for in memory.
 	shortPause = time.Second
-	// firstGuess is how long an attempt is thought to take before one has ended.
-	firstGuess = 100 * time.Millisecond
+	// firstGuess is how long an attempt is thought to take before one has ended. It is hopeful: a lane that turns out slow
+	// soon parks what it let wait.
+	firstGuess = 5 * time.Millisecond
 	// leastPark is the shortest time for which it is worth going back to the broker.
 	leastPark = 250 * time.Millisecond
 	// circulation is how many parked deliveries may come back per second, over all lanes, only to be parked again.
@@ -108,7 +109,7 @@ type Lanes[T any] struct {
 
 	mu      sync.Mutex
 	lanes   map[string]*lane[T]
-	paused  map[string]*lane[T] // with deliveries that wait for the end of a pause
+	queued  map[string]*lane[T] // those in which deliveries wait
 	waiting int
 	bytes   int64
 	parked  int // about how many are at the broker and come back
@@ -117,7 +118,7 @@ type Lanes[T any] struct {
 
 // New makes an empty set of lanes.
 func New[T any](o Options) *Lanes[T] {
-	return &Lanes[T]{o: o.withDefaults(), lanes: map[string]*lane[T]{}, paused: map[string]*lane[T]{}, swept: o.Now()}
+	return &Lanes[T]{o: o.withDefaults(), lanes: map[string]*lane[T]{}, queued: map[string]*lane[T]{}, swept: o.Now()}
 }
 
 // lane is one subscription's.
@@ -159,7 +160,7 @@ func (l *Lanes[T]) Arrive(id string, item Item[T], returning bool) (Placement, t
 		n.begin(now)
 		return Start, time.Time{}
 	case l.mayWait(n, item.Size, returning, now):
-		l.keep(id, n, item, now)
+		l.keep(id, n, item)
 		return Wait, time.Time{}
 	}
 	return Park, l.reserve(n, now)
@@ -188,13 +189,11 @@ func (l *Lanes[T]) mayWait(n *lane[T], size int, returning bool, now time.Time) 
 		l.waiting < l.o.MaxWaiting && l.bytes+int64(size) <= l.o.MaxBytes
 }
 
-func (l *Lanes[T]) keep(id string, n *lane[T], item Item[T], now time.Time) {
+func (l *Lanes[T]) keep(id string, n *lane[T], item Item[T]) {
 	n.waiting = append(n.waiting, item)
 	l.waiting++
 	l.bytes += int64(item.Size)
-	if now.Before(n.pausedUntil) {
-		l.paused[id] = n
-	}
+	l.queued[id] = n
 }
 
 // interval is how long the lane takes for one delivery, as far as can be told: an attempt that has not ended yet counts for
@@ -291,9 +290,6 @@ func (l *Lanes[T]) Finish(id string, result Result, took, pause time.Duration) M
 		n.slot = now
 	}
 	l.advance(n, now, &m)
-	if len(n.waiting) > 0 && now.Before(n.pausedUntil) {
-		l.paused[id] = n
-	}
 	return m
 }
 
@@ -312,7 +308,7 @@ func (l *Lanes[T]) Defer(id string, items []Item[T], pause time.Duration) Moves[
 		l.waiting++
 		l.bytes += int64(item.Size)
 	}
-	l.paused[id] = n
+	l.queued[id] = n
 	var m Moves[T]
 	l.advance(n, now, &m)
 	return m
@@ -352,18 +348,15 @@ func (l *Lanes[T]) take(n *lane[T]) T {
 	return first.Value
 }
 
-// Wake starts what waited for a pause that is over. Call it often.
+// Wake starts what waited for a pause that is over, and parks what waits in lanes that turn out to be slow. Call it often.
 func (l *Lanes[T]) Wake() Moves[T] {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.o.Now()
 	var m Moves[T]
-	for id, n := range l.paused {
-		if len(n.waiting) == 0 {
-			delete(l.paused, id)
-		} else if !now.Before(n.pausedUntil) {
-			delete(l.paused, id)
-			l.advance(n, now, &m)
+	for id, n := range l.queued {
+		if l.advance(n, now, &m); len(n.waiting) == 0 {
+			delete(l.queued, id)
 		}
 	}
 	l.sweep(now)

@@ -103,6 +103,21 @@ func TestAQuickLaneLetsManyWaitAndASlowOneFew(t *testing.T) {
 	require.Equal(t, 10, waiting(30*time.Second))
 }
 
+func TestALaneThatTurnsOutSlowParksWhatItLetWait(t *testing.T) {
+	s := set(t, Options{})
+	s.known("a", Limits{InFlight: 10})
+	for n := range 10 + 1000 {
+		require.NotEqual(t, Park, s.arrive("a", n))
+	}
+	s.pass(100 * time.Millisecond)
+	require.Len(t, s.Wake().Park, 1000-200)
+	s.pass(time.Second)
+	m := s.Wake()
+	require.Len(t, m.Park, 200-18)
+	require.Equal(t, 28, m.Park[0].Value, "the first ones stay")
+	require.Equal(t, 18, s.Stats().Waiting)
+}
+
 func TestAnEndpointThatHangsIsSlowBeforeAnythingHasEnded(t *testing.T) {
 	s := set(t, Options{})
 	s.known("a", Limits{InFlight: 10})
