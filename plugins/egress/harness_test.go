@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -18,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
@@ -60,11 +63,33 @@ func newBench(t testing.TB, change ...func(*Options)) *bench {
 		f(&o)
 	}
 	e := New(o)
-	server := httptest.NewServer(e)
 	transport := &http.Transport{DisableCompression: true}
-	t.Cleanup(func() { transport.CloseIdleConnections(); server.Close(); e.Close() })
+	address := serveFront(t, e)
+	t.Cleanup(func() { transport.CloseIdleConnections(); e.Close() })
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &bench{t: t, url: server.URL, book: o.Book, clock: c, egress: e, client: client}
+	return &bench{t: t, url: "http://" + address, book: o.Book, clock: c, egress: e, client: client}
+}
+
+// serveFront serves a handler as the egress is served.
+func serveFront(t testing.TB, handler http.Handler) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, served := newFront(handler, zap.NewNop()), make(chan error, 1)
+	go func() { served <- f.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := f.Shutdown(ctx); err != nil {
+			t.Error(err, f.Close())
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
 }
 
 func (b *bench) pass(target string, timeout time.Duration) string {

@@ -20,7 +20,7 @@ type Server struct {
 	log     *zap.Logger
 	address string
 	egress  *Egress
-	server  *http.Server
+	server  *front
 	ready   atomic.Bool
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -33,11 +33,7 @@ func Serve(address string, egress *Egress, log *zap.Logger) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		log: log, address: address, egress: egress, cancel: cancel, done: make(chan struct{}), bound: make(chan net.Addr, 1),
-		server: &http.Server{
-			Handler: egress, ErrorLog: zap.NewStdLog(log.Named("egress")), MaxHeaderBytes: maxHeaderBytes,
-			ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 90 * time.Second,
-			IdleTimeout: 120 * time.Second, // longer than the gateway keeps a connection, so that it is the gateway who hangs up
-		},
+		server: newFront(egress, log.Named("egress")),
 	}
 	go s.run(ctx)
 	return s
