@@ -18,6 +18,7 @@ import (
 func (e *Engine) attempt(work context.Context, s *ready) {
 	began := e.Now()
 	answer, err := e.call(work, s, began)
+	e.underWay.Add(-1)
 	took := e.Now().Sub(began)
 	if work.Err() != nil {
 		e.Metrics.inFlight.Dec()

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -77,6 +78,9 @@ type Engine struct {
 	rest   *rest
 	health *health
 
+	underWay           atomic.Int64 // attempts
+	starting, settling *linger
+
 	inbox    *inbox // what may start
 	attempts sync.WaitGroup
 	settled  chan settlement
@@ -91,6 +95,8 @@ func New(o Options) *Engine {
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
 		settled: make(chan settlement, 2*o.InFlight+1024),
 	}
+	much := func() bool { return e.underWay.Load() >= busy }
+	e.starting, e.settling = &linger{apart: lingerStart, busy: much}, &linger{apart: lingerSettle, busy: much}
 	o.Metrics.observe(e.lanes.Stats)
 	return e
 }

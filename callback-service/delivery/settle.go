@@ -54,6 +54,7 @@ type settlement struct {
 // settle takes settlements in batches until there are no more.
 func (e *Engine) settle(stop context.Context) {
 	for first := range e.settled {
+		e.settling.wait(stop.Done())
 		e.settleBatch(stop, e.gather(first))
 	}
 }

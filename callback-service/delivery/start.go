@@ -37,6 +37,7 @@ func (e *Engine) start(stop, background, work context.Context) {
 // next waits for the gateway, and while it is not sure to work takes one task at a time.
 func (e *Engine) next(stop context.Context) []*task {
 	e.gate.wait(stop.Done())
+	e.starting.wait(stop.Done())
 	if e.gate.Ready(stop) != nil {
 		return e.inbox.take(1)
 	}
@@ -59,6 +60,7 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 	}
 	for _, s := range e.allowed(stop, due) {
 		e.Metrics.inFlight.Inc()
+		e.underWay.Add(1)
 		e.attempts.Go(func() { e.attempt(work, s) })
 	}
 }
