@@ -39,7 +39,7 @@ func flags() settings {
 	flag.IntVar(&s.subscriptions, "subscriptions", 50, "subscriptions, each with an endpoint of its own; an event reaches one")
 	flag.IntVar(&s.resources, "resources", 10, "resources that the subscriptions are spread over")
 	flag.IntVar(&s.maxInFlight, "max-in-flight", 0, "max_in_flight of the subscriptions; 0 leaves the default")
-	flag.IntVar(&s.prefetch, "prefetch", 1000, "prefetch of the bare pipeline: the same as the callback service's")
+	flag.IntVar(&s.prefetch, "prefetch", 500, "prefetch of the bare pipeline, which is what it has in flight: as many as the whole pipeline has with the default 50 subscriptions of max_in_flight 10")
 	flag.DurationVar(&s.window, "window", 12*time.Second, "length of one window of b and c")
 	flag.IntVar(&s.healthyRate, "healthy-rate", 200, "events per second to healthy endpoints in c")
 	flag.IntVar(&s.hangingSubs, "hanging-subscriptions", 10, "subscriptions with endpoints that hang in c")
