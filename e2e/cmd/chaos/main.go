@@ -34,6 +34,7 @@ func main() {
 	flag.IntVar(&o.faults, "faults", mostFaults, "faults, 28 at most: every part killed and restarted, and a bad link after each")
 	flag.Float64Var(&o.rate, "rate", 400, "events per second at most")
 	flag.Float64Var(&o.ordered, "ordered", 0.3, "the share of subscriptions that are ordered by subject")
+	flag.DurationVar(&o.outage, "outage", 6*time.Second, "the longest outage of an endpoint")
 	flag.DurationVar(&o.patience, "patience", 45*time.Second, "how long nothing may arrive before what is missing counts as lost")
 	flag.StringVar(&o.json, "json", "", "writes the account to this file as JSON; - is stdout, instead of the table")
 	flag.BoolVar(&o.short, "short", false, "2,000 events, 20 subscriptions, every part once")
@@ -53,7 +54,7 @@ func main() {
 func (o *options) shorten() {
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	for name, value := range map[string]string{"events": "2000", "subscriptions": "20", "faults": "10", "patience": "20s"} {
+	for name, value := range map[string]string{"events": "2000", "subscriptions": "20", "faults": "10", "outage": "2s", "patience": "20s"} {
 		if !given[name] {
 			_ = flag.Set(name, value) // a value of its own type
 		}
@@ -61,7 +62,7 @@ func (o *options) shorten() {
 }
 
 func (o options) check() error {
-	if o.events < 1 || o.subscriptions < 2 || o.faults < 0 || o.rate <= 0 {
+	if o.events < 1 || o.subscriptions < 2 || o.faults < 0 || o.rate <= 0 || o.outage < 0 {
 		return errors.New("at least one event, two subscriptions and a rate are needed: see -h")
 	}
 	return nil

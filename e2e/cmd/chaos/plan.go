@@ -13,6 +13,8 @@ type size struct {
 	events, subscriptions, faults int
 	// rate is the most events per second that are published.
 	rate float64
+	// outage is the longest outage of an endpoint.
+	outage time.Duration
 }
 
 // plan is all that happens in a run. The same seed and size give the same plan.
@@ -134,12 +136,12 @@ func drawSubscriptions(draw *rand.Rand, slots int, s size, ordered float64) []su
 			at = draw.IntN(slots)
 		}
 		taken[at]++
-		subs[i] = drawSubscription(draw, slot(at), s.events, ordered)
+		subs[i] = drawSubscription(draw, slot(at), s, ordered)
 	}
 	return subs
 }
 
-func drawSubscription(draw *rand.Rand, at slot, events int, ordered float64) subscription {
+func drawSubscription(draw *rand.Rand, at slot, s size, ordered float64) subscription {
 	sub := subscription{
 		slot: at, ordered: draw.Float64() < ordered, pattern: pick(draw, "%s.made", "%s.*", "%s.**"),
 		format: pick(draw, "cloudevents-structured", "cloudevents-binary", "data"), most: pick(draw, 0, 0, 0, 2, 50),
@@ -151,7 +153,7 @@ func drawSubscription(draw *rand.Rand, at slot, events int, ordered float64) sub
 		sub.manner.failEvery = 5 + draw.IntN(10)
 	case 3, 4, 5, 6:
 		sub.manner.outage = &outage{
-			from: draw.IntN(max(1, events*8/10)), lasts: between(draw, time.Second, 6*time.Second),
+			from: draw.IntN(max(1, s.events*8/10)), lasts: between(draw, s.outage/6, s.outage),
 			how: pick(draw, failHang, failHangsUp, http.StatusInternalServerError, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusNotFound),
 		}
 	}
@@ -239,5 +241,5 @@ func shuffled[T any](draw *rand.Rand, all []T) []T {
 func pick[T any](draw *rand.Rand, from ...T) T { return from[draw.IntN(len(from))] }
 
 func between(draw *rand.Rand, least, most time.Duration) time.Duration {
-	return least + time.Duration(draw.Int64N(int64(most-least)))
+	return least + time.Duration(draw.Int64N(int64(most-least)+1))
 }

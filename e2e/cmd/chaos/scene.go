@@ -143,7 +143,7 @@ func (s *scene) wish(i int, sub subscription) map[string]any {
 
 // inFlight asks the callback service how many attempts are under way; false if it does not answer.
 func (s *scene) inFlight(ctx context.Context) (int, bool) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	n, err := world.Metric(ctx, s.CallbackMetricsURL, "webhook_attempts_in_flight")
 	return int(n), err == nil

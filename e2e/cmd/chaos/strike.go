@@ -78,9 +78,14 @@ func (s *storm) kill(ctx context.Context, f fault) (int, error) {
 	return inFlight, nil
 }
 
-// watch returns the most attempts in flight from just before to just after something was done.
+// watch returns the most attempts in flight from just before to just after something was done. It does nothing before it has
+// an answer: without one the account would excuse too little.
 func (s *storm) watch(ctx context.Context, do func() error) (most int, err error) {
-	most, _ = s.inFlight(ctx)
+	for known := false; !known; {
+		if most, known = s.inFlight(ctx); ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+	}
 	done := make(chan error, 1)
 	go func() { done <- do() }()
 	for {
