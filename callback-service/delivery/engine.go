@@ -78,12 +78,12 @@ type Engine struct {
 	rest   *rest
 	health *health
 
-	underWay           atomic.Int64 // attempts
-	starting, settling *linger
-
-	inbox    *inbox // what may start
+	inbox    *inbox       // what may start
+	underWay atomic.Int64 // attempts
 	attempts sync.WaitGroup
-	settled  chan settlement
+
+	gathering sync.Mutex
+	settled   chan settlement
 }
 
 // New makes an engine; Run makes it work.
@@ -95,8 +95,6 @@ func New(o Options) *Engine {
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
 		settled: make(chan settlement, 2*o.InFlight+1024),
 	}
-	much := func() bool { return e.underWay.Load() >= busy }
-	e.starting, e.settling = &linger{apart: lingerStart, busy: much}, &linger{apart: lingerSettle, busy: much}
 	o.Metrics.observe(e.lanes.Stats)
 	return e
 }

@@ -25,6 +25,12 @@ func (i *inbox) put(tasks ...*task) {
 	}
 }
 
+func (i *inbox) size() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.tasks)
+}
+
 // take returns up to n tasks without waiting; more says when to ask again.
 func (i *inbox) take(n int) []*task {
 	i.mu.Lock()

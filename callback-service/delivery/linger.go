@@ -1,38 +1,80 @@
 package delivery
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 const (
-	// busy is how many attempts are under way when batches are worth waiting for.
-	busy = 64
-	// lingerStart and lingerSettle are how far batches then lie apart at least. What waits longer is gathered meanwhile, so that
-	// a round trip serves tens of deliveries; with so many attempts under way none of them ends sooner without.
-	lingerStart, lingerSettle = 5 * time.Millisecond, 10 * time.Millisecond
+	// muchToDo is how many attempts are under way when batches are worth waiting for: then a round trip serves tens of
+	// deliveries, and with so many under way none of them ends sooner without.
+	muchToDo = 64
+	// worthwhile is how large a batch is that is not waited for any longer, and longestLinger for how long at most.
+	worthwhile    = 32
+	longestLinger = 20 * time.Millisecond
 )
 
-// linger spaces batches out while there is much to do.
-type linger struct {
-	apart time.Duration
-	busy  func() bool
+// busy reports whether batches are worth waiting for.
+func (e *Engine) busy() bool { return e.underWay.Load() >= muchToDo }
 
-	mu   sync.Mutex
-	last time.Time
-}
-
-// wait returns when the next batch may be gathered: at once, unless the last one was just now and there is much to do.
-func (l *linger) wait(stop <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if rest := l.apart - time.Since(l.last); rest > 0 && l.busy() {
-		timer := time.NewTimer(rest)
+// linger waits until the inbox holds a worthwhile batch, if there is much to do.
+func (e *Engine) linger(stop <-chan struct{}) {
+	if !e.busy() || e.inbox.size() == 0 {
+		return
+	}
+	timer := time.NewTimer(longestLinger)
+	defer timer.Stop()
+	for e.inbox.size() < worthwhile {
 		select {
+		case <-e.inbox.more:
 		case <-timer.C:
+			return
 		case <-stop:
-			timer.Stop()
+			return
 		}
 	}
-	l.last = time.Now()
+}
+
+// gather takes settlements that are ready and, if there is much to do, waits a little for a worthwhile batch. One gathers at
+// a time.
+func (e *Engine) gather(stop <-chan struct{}) []settlement {
+	e.gathering.Lock()
+	defer e.gathering.Unlock()
+	first, open := <-e.settled
+	if !open {
+		return nil
+	}
+	batch := e.ready([]settlement{first})
+	if len(batch) >= worthwhile || !e.busy() {
+		return batch
+	}
+	timer := time.NewTimer(longestLinger)
+	defer timer.Stop()
+	for len(batch) < worthwhile {
+		select {
+		case s, open := <-e.settled:
+			if !open {
+				return batch
+			}
+			batch = append(batch, s)
+		case <-timer.C:
+			return batch
+		case <-stop:
+			return batch
+		}
+	}
+	return e.ready(batch)
+}
+
+// ready adds what can be had without waiting.
+func (e *Engine) ready(batch []settlement) []settlement {
+	for len(batch) < mostSettled {
+		select {
+		case s, open := <-e.settled:
+			if !open {
+				return batch
+			}
+			batch = append(batch, s)
+		default:
+			return batch
+		}
+	}
+	return batch
 }

@@ -53,27 +53,9 @@ type settlement struct {
 
 // settle takes settlements in batches until there are no more.
 func (e *Engine) settle(stop context.Context) {
-	for first := range e.settled {
-		e.settling.wait(stop.Done())
-		e.settleBatch(stop, e.gather(first))
+	for batch := e.gather(stop.Done()); batch != nil; batch = e.gather(stop.Done()) {
+		e.settleBatch(stop, batch)
 	}
-}
-
-// gather takes what is ready, without waiting for more.
-func (e *Engine) gather(first settlement) []settlement {
-	batch := []settlement{first}
-	for len(batch) < mostSettled {
-		select {
-		case s, ok := <-e.settled:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, s)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 func (e *Engine) settleBatch(stop context.Context, batch []settlement) {

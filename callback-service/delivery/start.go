@@ -37,7 +37,7 @@ func (e *Engine) start(stop, background, work context.Context) {
 // next waits for the gateway, and while it is not sure to work takes one task at a time.
 func (e *Engine) next(stop context.Context) []*task {
 	e.gate.wait(stop.Done())
-	e.starting.wait(stop.Done())
+	e.linger(stop.Done())
 	if e.gate.Ready(stop) != nil {
 		return e.inbox.take(1)
 	}

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// patience is how much of a backlog, in time at the lane's pace, waits in memory.
-	patience = 2 * time.Second
+	// patience is how much of a backlog, in time at the lane's pace, waits in memory; many times that while there is plenty of
+	// room, since a way to the broker and back costs more.
+	patience, manyTimes = 2 * time.Second, 5
 	// mostWaiting bounds what waits in one lane.
 	mostWaiting = 4000
 	// shortPause is the longest pause of a lane that is waited for in memory.
@@ -185,7 +186,7 @@ func (n *lane[T]) begin(now time.Time) {
 // mayWait: only where it will soon be served. Deliveries that were parked before go first.
 func (l *Lanes[T]) mayWait(n *lane[T], size int, returning bool, now time.Time) bool {
 	return n.breaker.closed() && n.pausedUntil.Sub(now) <= shortPause &&
-		len(n.waiting) < n.room(now) && (returning || n.slot.Sub(now) <= patience) &&
+		len(n.waiting) < l.room(n, now) && (returning || n.slot.Sub(now) <= patience) &&
 		l.waiting < l.o.MaxWaiting && l.bytes+int64(size) <= l.o.MaxBytes
 }
 
@@ -211,8 +212,12 @@ func (n *lane[T]) interval(now time.Time) time.Duration {
 }
 
 // room is how many may wait: those that are served within the patience.
-func (n *lane[T]) room(now time.Time) int {
-	return min(max(int(patience/n.interval(now)), n.limits.InFlight), mostWaiting)
+func (l *Lanes[T]) room(n *lane[T], now time.Time) int {
+	within := patience
+	if l.waiting < l.o.MaxWaiting/2 {
+		within *= manyTimes
+	}
+	return min(max(int(within/n.interval(now)), n.limits.InFlight), mostWaiting)
 }
 
 // reserve gives a parked delivery its time: after all that wait or are parked before it, as far as the horizon.
@@ -220,15 +225,19 @@ func (l *Lanes[T]) reserve(n *lane[T], now time.Time) time.Time {
 	from := latest(now.Add(leastPark), n.pausedUntil, n.breaker.until)
 	each := n.interval(now)
 	n.slot = latest(n.slot, from, now.Add(time.Duration(len(n.waiting))*each)).Add(each)
-	if most := from.Add(l.horizon()); n.slot.After(most) {
+	if most := from.Add(l.horizon(n)); n.slot.After(most) {
 		n.slot = most
 	}
 	l.parked++
 	return n.slot
 }
 
-// horizon grows with what is parked, so that deliveries which only circulate cost no more than a bounded rate.
-func (l *Lanes[T]) horizon() time.Duration {
+// horizon grows with what is parked, so that deliveries which only circulate cost no more than a bounded rate. With a rate
+// limit the estimate is no guess.
+func (l *Lanes[T]) horizon(n *lane[T]) time.Duration {
+	if n.limits.Rate > 0 && n.breaker.closed() {
+		return mostHorizon
+	}
 	return min(max(time.Duration(l.parked)*time.Second/circulation, leastHorizon), mostHorizon)
 }
 
@@ -320,7 +329,7 @@ func (l *Lanes[T]) advance(n *lane[T], now time.Time, m *Moves[T]) {
 		n.begin(now)
 		m.Start = append(m.Start, l.take(n))
 	}
-	keep := n.room(now)
+	keep := l.room(n, now)
 	if !n.breaker.closed() || n.pausedUntil.Sub(now) > shortPause {
 		keep = 0
 	}
