@@ -89,6 +89,7 @@ func (e *Engine) move(m lane.Moves[*task]) {
 // seen; one in a line each time, since the others of the line go by it.
 func (e *Engine) park(t *task, due time.Time, why string) {
 	t.parks++
+	e.book.leave(t)
 	e.Metrics.parked.Inc()
 	message := t.message
 	message.Headers = withHeader(message.Headers, headerParks, int64(t.parks))

@@ -15,7 +15,7 @@ import (
 )
 
 // attempt makes one call and hands on what follows from it.
-func (e *Engine) attempt(work context.Context, s *ready) {
+func (e *Engine) attempt(work context.Context, s *starting) {
 	began := e.Now()
 	answer, err := e.call(work, s, began)
 	e.underWay.Add(-1)
@@ -44,7 +44,7 @@ func (e *Engine) attempt(work context.Context, s *ready) {
 	e.settled <- settled
 }
 
-func (e *Engine) call(work context.Context, s *ready, now time.Time) (gateway.Answer, error) {
+func (e *Engine) call(work context.Context, s *starting, now time.Time) (gateway.Answer, error) {
 	header, body, err := buildRequest(s.cmd, s.sub, now)
 	if err != nil {
 		return gateway.Answer{}, err
@@ -70,7 +70,7 @@ func endpointStatus(answer gateway.Answer) int {
 }
 
 // learn tells the gate and the lane.
-func (e *Engine) learn(s *ready, v Verdict, took time.Duration) {
+func (e *Engine) learn(s *starting, v Verdict, took time.Duration) {
 	if v.Kind == Hold {
 		e.gate.fails()
 	} else if v.Health != lane.Unknown {
@@ -108,7 +108,7 @@ func (e *Engine) hold(t *task) {
 }
 
 // conclude turns a verdict into what to keep and what to publish.
-func (e *Engine) conclude(s *ready, v Verdict, attempt contract.Attempt) settlement {
+func (e *Engine) conclude(s *starting, v Verdict, attempt contract.Attempt) settlement {
 	settled := settlement{task: s.task, sub: s.sub, result: resultAttempt, succeeded: v.Kind == Succeed}
 	switch v.Kind {
 	case Succeed:
@@ -160,7 +160,7 @@ func (e *Engine) dead(msg rabbit.Message, reason string) []rabbit.Message {
 }
 
 // logAttempt writes one line per attempt that did not succeed; successes are in the metrics and in the deliveries calls.
-func (e *Engine) logAttempt(s *ready, answer gateway.Answer, v Verdict, took time.Duration, err error) {
+func (e *Engine) logAttempt(s *starting, answer gateway.Answer, v Verdict, took time.Duration, err error) {
 	level := zap.InfoLevel
 	if v.Kind == Succeed {
 		level = zap.DebugLevel

@@ -17,8 +17,9 @@ type task struct {
 	rests   int // how often the gateway could not be asked for it
 	// returning says that it was parked, and its lane does not know yet that it is back.
 	returning bool
-	// msg is what there is to settle; it is the book's.
-	msg *rabbit.Delivery
+	// msg is what there is to settle, and leaving that the same command comes again; both are the book's.
+	msg     *rabbit.Delivery
+	leaving bool
 }
 
 // book knows which commands are held in this process, one for each delivery.
@@ -38,7 +39,7 @@ func (b *book) admit(t *task) bool {
 	defer b.mu.Unlock()
 	old := b.held[t.cmd.Delivery]
 	switch {
-	case old == nil || old.cmd.Attempt < t.cmd.Attempt:
+	case old == nil || old.cmd.Attempt < t.cmd.Attempt || old.leaving && old.cmd.Attempt == t.cmd.Attempt:
 		b.held[t.cmd.Delivery] = t
 		return true
 	case old.cmd.Attempt == t.cmd.Attempt && old.msg.Lost():
@@ -48,6 +49,14 @@ func (b *book) admit(t *task) bool {
 		t.msg.Ack() // a copy: the one that is here stays with the broker until it is settled
 	}
 	return false
+}
+
+// leave notes that a command is parked: what comes next for its delivery is the same command, and no copy. It can come before
+// the one that leaves has been settled.
+func (b *book) leave(t *task) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t.leaving = true
 }
 
 // close ends a command and returns what is to be settled for it. Nothing takes its place any more.

@@ -83,7 +83,8 @@ type Engine struct {
 	attempts sync.WaitGroup
 
 	gathering sync.Mutex
-	settled   chan settlement
+	settled   chan settlement // what is to be recorded
+	loud      chan settlement // what is to be published
 }
 
 // New makes an engine; Run makes it work.
@@ -93,7 +94,7 @@ func New(o Options) *Engine {
 		Options: o, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
 		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(),
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
-		settled: make(chan settlement, 2*o.InFlight+1024),
+		settled: make(chan settlement, 2*o.InFlight+1024), loud: make(chan settlement, 2*o.InFlight+1024),
 	}
 	o.Metrics.observe(e.lanes.Stats)
 	return e
@@ -109,12 +110,13 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
-	var starter, settlers sync.WaitGroup
+	var starter, settlers, announcers sync.WaitGroup
 	starter.Go(func() { e.start(ctx, background, work) })
 	starter.Go(func() { e.tick(ctx, background) })
 	starter.Go(func() { e.listen(background) })
 	for range settlerCount {
 		settlers.Go(func() { e.settle(ctx) })
+		announcers.Go(func() { e.announce(ctx) })
 	}
 	err := conn.Consume(ctx, e.names.Commands, rabbit.ConsumeOptions{Prefetch: e.InFlight, MaxBatch: maxBatch, Drain: e.Drain},
 		func(_ context.Context, batch []*rabbit.Delivery) { e.arrive(batch) })
@@ -124,6 +126,8 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	e.attempts.Wait()
 	close(e.settled)
 	settlers.Wait()
+	close(e.loud)
+	announcers.Wait()
 	return err
 }
 

@@ -41,7 +41,7 @@ func (e *Engine) gather(stop <-chan struct{}) []settlement {
 	if !open {
 		return nil
 	}
-	batch := e.ready([]settlement{first})
+	batch := ready(e.settled, []settlement{first})
 	if len(batch) >= worthwhile || !e.busy() {
 		return batch
 	}
@@ -60,14 +60,14 @@ func (e *Engine) gather(stop <-chan struct{}) []settlement {
 			return batch
 		}
 	}
-	return e.ready(batch)
+	return ready(e.settled, batch)
 }
 
 // ready adds what can be had without waiting.
-func (e *Engine) ready(batch []settlement) []settlement {
+func ready(from <-chan settlement, batch []settlement) []settlement {
 	for len(batch) < mostSettled {
 		select {
-		case s, open := <-e.settled:
+		case s, open := <-from:
 			if !open {
 				return batch
 			}

@@ -77,7 +77,17 @@ func (e *Engine) settleBatch(stop context.Context, batch []settlement) {
 		}
 	}
 	e.done(quiet)
-	e.done(e.publishAll(stop, loud))
+	for _, s := range loud {
+		e.loud <- s
+	}
+}
+
+// announce publishes what follows from commands, in batches, until there is nothing more. It is apart from recording, so that
+// a broker which takes nothing does not keep what is known from being recorded.
+func (e *Engine) announce(stop context.Context) {
+	for first := range e.loud {
+		e.done(e.publishAll(stop, ready(e.loud, []settlement{first})))
+	}
 }
 
 // keep records deliveries. When the service must stop while Redis is away, what is known is acknowledged without a record:

@@ -52,10 +52,10 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 		e.giveBack(batch...)
 		return
 	}
-	due := make([]*ready, 0, len(batch))
+	due := make([]*starting, 0, len(batch))
 	for i, t := range batch {
 		if !e.settles(t, standings[i]) {
-			due = append(due, &ready{t, standings[i].Subscription, e.policy(standings[i])})
+			due = append(due, &starting{t, standings[i].Subscription, e.policy(standings[i])})
 		}
 	}
 	for _, s := range e.allowed(stop, due) {
@@ -65,8 +65,8 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 	}
 }
 
-// ready is a task that may begin.
-type ready struct {
+// starting is a task that may begin.
+type starting struct {
 	*task
 	sub    *contract.Subscription
 	policy contract.DeliveryPolicy
@@ -173,8 +173,8 @@ func limitsOf(sub *contract.Subscription) lane.Limits {
 
 // allowed asks for tokens of those subscriptions that have a rate limit, all in one round trip. Who gets none goes back to
 // the head of its lane.
-func (e *Engine) allowed(stop context.Context, tasks []*ready) []*ready {
-	limited := map[string][]*ready{}
+func (e *Engine) allowed(stop context.Context, tasks []*starting) []*starting {
+	limited := map[string][]*starting{}
 	free := tasks[:0]
 	var asks []store.Ask
 	for _, s := range tasks {
@@ -206,7 +206,7 @@ func (e *Engine) allowed(stop context.Context, tasks []*ready) []*ready {
 	return free
 }
 
-func (e *Engine) deferAll(tasks []*ready, wait time.Duration) {
+func (e *Engine) deferAll(tasks []*starting, wait time.Duration) {
 	if len(tasks) == 0 {
 		return
 	}

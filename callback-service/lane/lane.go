@@ -39,7 +39,7 @@ type Options struct {
 	Now func() time.Time
 	// Threshold is how many failures in a row open a breaker; 10.
 	Threshold int
-	// OpenFor is how long a breaker stays open the first time, and twice as long each time after, up to OpenMost; 5 s, 1 min.
+	// OpenFor is how long a breaker stays open the first time, and twice as long each time after, up to OpenMost; 5 s, 30 s.
 	OpenFor, OpenMost time.Duration
 	// MaxWaiting and MaxBytes bound what waits in memory, over all lanes; 10,000 and 64 MiB.
 	MaxWaiting int
@@ -54,7 +54,7 @@ func (o Options) withDefaults() Options {
 		o.OpenFor = 5 * time.Second
 	}
 	if o.OpenMost == 0 {
-		o.OpenMost = time.Minute
+		o.OpenMost = 30 * time.Second
 	}
 	if o.MaxWaiting == 0 {
 		o.MaxWaiting = 10000
