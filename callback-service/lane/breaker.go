@@ -25,13 +25,14 @@ func (b *breaker) begin() { b.probing = b.openFor > 0 }
 func (b *breaker) learn(result Result, now time.Time, o Options) (opened, recovered bool) {
 	probed := b.probing
 	b.probing = false
-	switch {
-	case result == Unknown:
+	switch result {
+	case Unknown:
 		return false, false
-	case result == Alive:
+	case Alive:
 		recovered = b.openFor > 0
 		*b = breaker{}
 		return false, recovered
+	case Dead: // see below
 	}
 	b.failures++
 	switch {
