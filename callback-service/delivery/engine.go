@@ -81,8 +81,10 @@ type Engine struct {
 	inbox    *inbox       // what may start
 	underWay atomic.Int64 // attempts
 	attempts sync.WaitGroup
+	starting pacer
 
 	gathering sync.Mutex
+	settling  pacer
 	settled   chan settlement // what is to be recorded
 	loud      chan settlement // what is to be published
 }

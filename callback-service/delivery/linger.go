@@ -3,6 +3,9 @@ package delivery
 import "time"
 
 const (
+	// pace is how far batches lie apart at least: what comes one by one at a moderate rate would otherwise cost a round trip
+	// each. Who comes later than that after the last batch does not wait.
+	pace = 4 * time.Millisecond
 	// muchToDo is how many attempts are under way when batches are worth waiting for: then a round trip serves tens of
 	// deliveries, and with so many under way none of them ends sooner without.
 	muchToDo = 64
@@ -14,9 +17,28 @@ const (
 // busy reports whether batches are worth waiting for.
 func (e *Engine) busy() bool { return e.underWay.Load() >= muchToDo }
 
+// pacer keeps batches apart.
+type pacer struct{ last time.Time }
+
+func (p *pacer) wait(stop <-chan struct{}) {
+	if rest := pace - time.Since(p.last); rest > 0 {
+		timer := time.NewTimer(rest)
+		select {
+		case <-timer.C:
+		case <-stop:
+			timer.Stop()
+		}
+	}
+	p.last = time.Now()
+}
+
 // linger waits until the inbox holds a worthwhile batch, if there is much to do.
 func (e *Engine) linger(stop <-chan struct{}) {
-	if !e.busy() || e.inbox.size() == 0 {
+	if e.inbox.size() == 0 {
+		return
+	}
+	e.starting.wait(stop)
+	if !e.busy() {
 		return
 	}
 	timer := time.NewTimer(longestLinger)
@@ -41,6 +63,7 @@ func (e *Engine) gather(stop <-chan struct{}) []settlement {
 	if !open {
 		return nil
 	}
+	e.settling.wait(stop)
 	batch := ready(e.settled, []settlement{first})
 	if len(batch) >= worthwhile || !e.busy() {
 		return batch

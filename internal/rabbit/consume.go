@@ -24,6 +24,9 @@ type ConsumeOptions struct {
 	// before what was handed out is settled; the rest goes back all at once, by closing the connection, so that the next
 	// consumer gets it in the old order.
 	HandOver bool
+	// Pace is how far batches lie apart at least, so that more of them share what a batch costs. A message that comes when the
+	// last batch is longer ago than that does not wait, nor does a full batch.
+	Pace time.Duration
 }
 
 func (o ConsumeOptions) withDefaults() ConsumeOptions {
@@ -143,6 +146,7 @@ type consumer struct {
 	ch    *amqp.Channel
 
 	ready chan *Delivery
+	last  time.Time     // when the last batch was handed out; the handler's goroutine alone knows it
 	stop  chan struct{} // closed when no more deliveries are wanted
 	pumps sync.WaitGroup
 
@@ -255,6 +259,7 @@ func (k *consumer) next(ctx context.Context) []*Delivery {
 		select {
 		case <-ctx.Done():
 		case d := <-k.ready:
+			k.rest(ctx)
 			if batch := k.fill(d); len(batch) > 0 {
 				k.hand(len(batch))
 				return batch
@@ -262,6 +267,21 @@ func (k *consumer) next(ctx context.Context) []*Delivery {
 		}
 	}
 	return nil
+}
+
+// rest keeps the pace.
+func (k *consumer) rest(ctx context.Context) {
+	defer func() { k.last = time.Now() }()
+	wait := k.o.Pace - time.Since(k.last)
+	if wait <= 0 || len(k.ready)+1 >= k.o.MaxBatch {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // fill leaves out what the broker delivers again anyway.

@@ -77,6 +77,8 @@ func (l *Listener) Ready(context.Context) error {
 const (
 	maxBatch = 200
 	prefetch = 2 * maxBatch
+	// pace is how far batches lie apart at least: events that come one by one would otherwise cost several round trips each.
+	pace = 4 * time.Millisecond
 	noDrain  = time.Nanosecond
 )
 
@@ -85,7 +87,7 @@ const (
 func (l *Listener) Run(ctx context.Context, conn *rabbit.Conn, drain time.Duration) error {
 	work, cancel := outlast(ctx, drain)
 	defer cancel()
-	options := rabbit.ConsumeOptions{Prefetch: prefetch, MaxBatch: maxBatch, Drain: noDrain, HandOver: true}
+	options := rabbit.ConsumeOptions{Prefetch: prefetch, MaxBatch: maxBatch, Drain: noDrain, HandOver: true, Pace: pace}
 	err := conn.Consume(ctx, l.Names.Events, options, func(_ context.Context, batch []*rabbit.Delivery) {
 		settle(batch, l.process(ctx, work, messagesOf(batch)))
 	})
