@@ -78,8 +78,8 @@ const (
 	maxBatch = 200
 	prefetch = 2 * maxBatch
 	// pace is how far batches lie apart at least: events that come one by one would otherwise cost several round trips each.
-	pace = 4 * time.Millisecond
-	noDrain  = time.Nanosecond
+	pace    = 4 * time.Millisecond
+	noDrain = time.Nanosecond
 )
 
 // Run listens until ctx ends. The batch under way is finished then, for as long as drain, or else goes back to the queue in its
