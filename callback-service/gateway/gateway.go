@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/hop"
 )
 
 const (
@@ -25,6 +26,10 @@ const (
 	slack = 5 * time.Second
 	// maxAnswer is more than the egress sends.
 	maxAnswer = 128 << 10
+	// dialTimeout bounds the way to the gateway, TLS included.
+	dialTimeout = 5 * time.Second
+	// idleTimeout is below the gateway's keep-alive of 60 s.
+	idleTimeout = 30 * time.Second
 )
 
 // Call is one callback: where, what for, and the request as the consumer's endpoint will see it.
@@ -51,7 +56,8 @@ type Answer struct {
 type Client struct {
 	head   string // the request line and the Host header
 	signer *contract.Signer
-	links  links
+	pool   *hop.Pool
+	secure *tls.Config // nil: plain
 }
 
 // New makes a client for the gateway at a base URL. most bounds the connections that are kept.
@@ -60,16 +66,36 @@ func New(base string, signer *contract.Signer, most int) (*Client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("the gateway's URL cannot be read: write it as http://host:port")
 	}
-	c := &Client{signer: signer, links: links{address: u.Host, most: most}}
+	c := &Client{signer: signer}
 	if u.Scheme == "https" {
-		c.links.secure = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
+		c.secure = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
 	}
+	address := u.Host
 	if u.Port() == "" {
-		c.links.address = net.JoinHostPort(u.Hostname(), u.Scheme) // the schemes are names of services too
+		address = net.JoinHostPort(u.Hostname(), u.Scheme) // the schemes are names of services too
 	}
+	c.pool = &hop.Pool{Most: most, Idle: idleTimeout, Dial: func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, address) }}
 	path := strings.TrimSuffix(u.EscapedPath(), "/") + contract.CallbackPath
 	c.head = "POST " + path + " HTTP/1.1\r\nHost: " + u.Host + "\r\n"
 	return c, nil
+}
+
+func (c *Client) dial(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	if c.secure == nil {
+		return conn, nil
+	}
+	secured := tls.Client(conn, c.secure)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("TLS handshake: %w", errors.Join(err, conn.Close()))
+	}
+	return secured, nil
 }
 
 // Post makes the call. The error is only for the log: it says why the gateway could not be asked, and never holds the
@@ -81,17 +107,31 @@ func (c *Client) Post(ctx context.Context, call Call) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	var answer Answer
-	err = c.links.exchange(ctx, c.encode(call, statement), time.Now().Add(call.total()+slack), func(resp *http.Response) bool {
-		answer = answerOf(resp)
-		// The connection can be used again only if the body was read; the egress sends no more than this.
-		n, err := io.CopyN(io.Discard, resp.Body, maxAnswer)
-		return n < maxAnswer && errors.Is(err, io.EOF)
-	})
+	response, err := c.ask(ctx, call.total()+slack, c.encode(call, statement))
 	if err != nil {
 		return Answer{}, fmt.Errorf("asking the gateway: %w", err)
 	}
-	return answer, nil
+	// The connection can be used again only if the body was read; the egress sends no more than this. All that counts is in the
+	// head, so a body that breaks takes nothing away.
+	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
+	_ = response.Body.Close()
+	return answerOf(response), nil
+}
+
+// post is what the answer's parser needs to know of a request.
+var post = &http.Request{Method: http.MethodPost}
+
+// ask sends an encoded request. It is apart from Post so that nothing but this waits: a call that hangs holds no request.
+func (c *Client) ask(ctx context.Context, most time.Duration, request *bytes.Buffer) (*http.Response, error) {
+	send := func(to io.Writer) error {
+		_, err := to.Write(request.Bytes())
+		release(request)
+		if err != nil {
+			return fmt.Errorf("sending: %w", err)
+		}
+		return nil
+	}
+	return c.pool.Do(ctx, hop.Call{Send: send, Request: post, Deadline: time.Now().Add(most)})
 }
 
 // total is how long the egress takes at most.
@@ -107,7 +147,7 @@ var requests = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // maxPooled is the largest buffer that is worth keeping.
 const maxPooled = 64 << 10
 
-// release is called as soon as a request is written: a call that hangs holds no buffer.
+// release is called as soon as a request is written.
 func release(request *bytes.Buffer) {
 	if request.Cap() <= maxPooled {
 		requests.Put(request)
@@ -139,4 +179,4 @@ func answerOf(resp *http.Response) Answer {
 }
 
 // Close drops the idle connections.
-func (c *Client) Close() { c.links.close() }
+func (c *Client) Close() { c.pool.Close() }

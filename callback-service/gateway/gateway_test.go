@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,7 +81,7 @@ func TestARedirectOfTheEndpointIsNotFollowed(t *testing.T) {
 
 func TestAGatewayThatCanNotBeReachedIsAnErrorWithoutSecrets(t *testing.T) {
 	c, _ := client(t, func(http.ResponseWriter, *http.Request) {})
-	c.links.address = "127.0.0.1:1"
+	c.pool.Dial = func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, "127.0.0.1:1") }
 	answer, err := c.Post(context.Background(), call())
 	require.Error(t, err)
 	require.Equal(t, Answer{}, answer)
@@ -118,7 +117,7 @@ func count(server *httptest.Server) *atomic.Int64 {
 	return opened
 }
 
-func TestAConnectionIsUsedAgainUnlessTheGatewayHungUp(t *testing.T) {
+func TestAConnectionIsUsedAgain(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = w.Write(make([]byte, 64<<10))
@@ -136,44 +135,19 @@ func TestAConnectionIsUsedAgainUnlessTheGatewayHungUp(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 1, opened.Load())
-	server.CloseClientConnections()
-	require.Eventually(t, func() bool { return !c.links.idle[0].quiet() }, 5*time.Second, time.Millisecond)
-	_, err = c.Post(context.Background(), call())
-	require.NoError(t, err)
-	require.EqualValues(t, 2, opened.Load())
 }
 
-func TestNoMoreConnectionsAreKeptThanAreWanted(t *testing.T) {
-	var inside sync.WaitGroup
-	inside.Add(10)
-	c, _ := client(t, func(http.ResponseWriter, *http.Request) { inside.Done(); inside.Wait() })
-	var calls sync.WaitGroup
-	for range 10 {
-		calls.Go(func() { _, _ = c.Post(context.Background(), call()) })
-	}
-	calls.Wait()
-	require.Len(t, c.links.idle, 4)
-}
-
-func TestAnIdleConnectionIsClosedInTime(t *testing.T) {
-	c, _ := client(t, func(http.ResponseWriter, *http.Request) {})
-	_, err := c.Post(context.Background(), call())
+// The status and the outcome are in the head: the endpoint has answered, whatever becomes of the rest.
+func TestAnAnswerWhoseBodyBreaksCounts(t *testing.T) {
+	c, _ := client(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(contract.HeaderOutcome, "response")
+		w.Header().Set("Content-Length", "10")
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	answer, err := c.Post(context.Background(), call())
 	require.NoError(t, err)
-	c.links.idle[0].used = time.Now().Add(-idleTimeout)
-	c.links.clean()
-	require.Empty(t, c.links.idle)
-	require.Nil(t, c.links.sweep)
-}
-
-func TestADeadlineOfTheCallBeforeDoesNotCount(t *testing.T) {
-	c, _ := client(t, func(http.ResponseWriter, *http.Request) {})
-	_, err := c.Post(context.Background(), call())
-	require.NoError(t, err)
-	before := c.links.idle[0]
-	require.NoError(t, before.SetDeadline(time.Now().Add(-time.Hour)))
-	_, err = c.Post(context.Background(), call())
-	require.NoError(t, err)
-	require.Same(t, before, c.links.idle[0])
+	require.Equal(t, Answer{Outcome: contract.OutcomeResponse, Status: 200}, answer)
 }
 
 func TestACallSetsNoFramingAndNoSecondLine(t *testing.T) {
@@ -204,14 +178,13 @@ func TestAGatewayOverTLS(t *testing.T) {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	_, err = c.Post(context.Background(), call())
 	require.ErrorContains(t, err, "TLS handshake")
-	c.links.secure.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	c.links.secure.ServerName = "example.com"
+	c.secure.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	c.secure.ServerName = "example.com"
 	for range 3 {
 		answer, err := c.Post(context.Background(), call())
 		require.NoError(t, err)
 		require.Equal(t, contract.OutcomeResponse, answer.Outcome)
 	}
-	require.Len(t, c.links.idle, 1)
 }
 
 func TestAnAnswerThatIsNoneIsAnError(t *testing.T) {
@@ -228,7 +201,6 @@ func TestAnAnswerThatIsNoneIsAnError(t *testing.T) {
 			answer, err := c.Post(context.Background(), call())
 			require.Error(t, err)
 			require.Equal(t, Answer{}, answer)
-			require.Empty(t, c.links.idle)
 		})
 	}
 }

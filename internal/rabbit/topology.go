@@ -46,7 +46,7 @@ func (n Names) topology() ([]exchange, []queue) {
 	queues := []queue{
 		{name: n.Dead, args: quorum(), exchange: n.Dead},
 		{name: n.Events, args: eventsArgs(n), exchange: n.Events, key: "#"},
-		{name: n.Archive, args: archiveArgs(), exchange: n.Events, key: "#"},
+		{name: n.Archive, args: archiveArgs()}, // the listener writes it: a broker takes long over a stream's single messages
 		{name: n.Commands, args: workArgs(n), exchange: n.Commands, key: n.Commands},
 		{name: n.Operations, args: operationsArgs(), exchange: n.Operations, key: "#"},
 		{name: n.Replays, args: workArgs(n)},

@@ -15,6 +15,8 @@ const (
 	leadIn = 2 * time.Second
 	// steadyRate is the load, in events per second, of a system that has little to do.
 	steadyRate = 100
+	// burst is how far two publishes lie apart at least: a producer of a thousand events per second publishes several at a time.
+	burst = 5 * time.Millisecond
 )
 
 // window is what one stretch of steady traffic showed, in milliseconds.
@@ -147,6 +149,7 @@ type pace struct {
 	rate  float64
 	total int
 	due   int
+	last  time.Time
 }
 
 func newPace(begin time.Time, rate float64, window time.Duration) *pace {
@@ -159,6 +162,9 @@ func (p *pace) next(ctx context.Context) bool {
 		return false
 	}
 	at := p.begin.Add(time.Duration(float64(p.due) / p.rate * float64(time.Second)))
+	if soonest := p.last.Add(burst); at.Before(soonest) {
+		at = soonest
+	}
 	timer := time.NewTimer(time.Until(at))
 	defer timer.Stop()
 	select {
@@ -166,7 +172,8 @@ func (p *pace) next(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-	p.due = min(p.total, p.dueAt(time.Now()))
+	p.last = time.Now()
+	p.due = min(p.total, p.dueAt(p.last))
 	return true
 }
 
