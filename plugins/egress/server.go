@@ -10,7 +10,25 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/hop"
 )
+
+const (
+	headTimeout  = 5 * time.Second
+	bodyTimeout  = 60 * time.Second
+	replyTimeout = 30 * time.Second
+	// keepAlive is longer than the gateway keeps a connection, so that it is the gateway who hangs up.
+	keepAlive = 120 * time.Second
+)
+
+// newFront is the server before the egress.
+func newFront(handler http.Handler, log *zap.Logger) *hop.Server {
+	return &hop.Server{
+		Handler: handler, Log: log, HeadTimeout: headTimeout, BodyTimeout: bodyTimeout, WriteTimeout: replyTimeout,
+		IdleTimeout: keepAlive, MaxHead: maxHeaderBytes,
+	}
+}
 
 // bindEvery is how long to wait between tries to get the port.
 const bindEvery = 50 * time.Millisecond
@@ -20,7 +38,7 @@ type Server struct {
 	log     *zap.Logger
 	address string
 	egress  *Egress
-	server  *front
+	server  *hop.Server
 	ready   atomic.Bool
 	cancel  context.CancelFunc
 	done    chan struct{}
