@@ -13,22 +13,28 @@ import (
 // headerParks counts on a command how often it was parked.
 const headerParks = "x-webhook-parks"
 
-// earliness is how much before its time an attempt may start: less than the shortest delay, and within the jitter.
-const earliness = 50 * time.Millisecond
+// earliness is how much before its time a command is kept, rather than sent back to wait: no delay of the broker's is shorter
+// than 250 ms.
+const earliness = 300 * time.Millisecond
 
 // arrive takes a batch from the broker. It never waits for anything but its own locks.
 func (e *Engine) arrive(batch []*rabbit.Delivery) {
-	for _, t := range e.decode(e.due(batch)) {
-		if e.book.admit(t) {
-			e.enter(t)
+	now := e.Now()
+	for _, t := range e.decode(e.due(batch, now)) {
+		if !e.book.admit(t) {
+			continue
 		}
+		if at, delayed := t.message.Due(); delayed && at.After(now) {
+			e.rest.add(t, at.Sub(now))
+			continue
+		}
+		e.enter(t)
 	}
 }
 
 // due sends what came too early back to wait: a delay longer than one step of the broker's ladder takes several.
 // It is asked before a command is decoded, so that a hop costs no look at the event.
-func (e *Engine) due(batch []*rabbit.Delivery) []*rabbit.Delivery {
-	now := e.Now()
+func (e *Engine) due(batch []*rabbit.Delivery, now time.Time) []*rabbit.Delivery {
 	ready := batch[:0]
 	for _, msg := range batch {
 		at, delayed := msg.Due()

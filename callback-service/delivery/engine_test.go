@@ -35,6 +35,7 @@ type bench struct {
 	sub    contract.Subscription
 	stop   context.CancelFunc
 	done   chan error
+	tag    string
 }
 
 // scripted answers the n-th call, counted from 1.
@@ -68,7 +69,7 @@ func start(t *testing.T, answer func(context.Context, int) (gateway.Answer, erro
 	broker, err := rabbit.Open(t.Context(), testkit.AMQP(t), rabbit.Options{Namespace: brokerNamespace, Name: t.Name()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = broker.Close() })
-	b := &bench{store: kept, broker: broker, calls: make(chan gateway.Call, 1000), done: make(chan error, 1)}
+	b := &bench{store: kept, broker: broker, calls: make(chan gateway.Call, 1000), done: make(chan error, 1), tag: contract.NewID("")}
 	b.Options = Options{
 		Store: kept, Gateway: &scripted{calls: b.calls, answer: answer}, Log: zaptest.NewLogger(t), InFlight: 100,
 		Policy: contract.DeliveryPolicy{
@@ -139,9 +140,12 @@ func (b *bench) subscribe(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// id is that of one of this test's deliveries: the queue is shared with other tests.
+func (b *bench) id(name string) string { return "dlv_" + name + b.tag }
+
 func (b *bench) message(id string, attempt int) rabbit.Message {
 	cmd := command("application/json", `{"id":"`+id+`"}`)
-	cmd.Delivery, cmd.Subscription, cmd.Attempt = "dlv_"+id, b.sub.ID, attempt
+	cmd.Delivery, cmd.Subscription, cmd.Attempt = b.id(id), b.sub.ID, attempt
 	return b.broker.Names().ToCommands(rabbit.CommandMessage(cmd))
 }
 
@@ -196,7 +200,7 @@ func TestACommandBecomesOneCall(t *testing.T) {
 	call := b.call(t)
 	require.Equal(t, "https://consumer.example/hooks", call.Target)
 	require.Equal(t, `{"id":"a"}`, string(call.Body))
-	d := b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
+	d := b.settledAs(t, b.id("a"), contract.DeliverySucceeded)
 	require.Len(t, d.Attempts, 1)
 	require.Equal(t, 204, d.Attempts[0].Status)
 	require.Equal(t, 1, d.AttemptCount)
@@ -209,10 +213,10 @@ func TestFailuresAreRetriedOnTheScheduleThenDead(t *testing.T) {
 	for range 2 {
 		require.Equal(t, first.Delivery, b.call(t).Delivery)
 	}
-	d := b.settledAs(t, "dlv_a", contract.DeliveryFailed)
+	d := b.settledAs(t, b.id("a"), contract.DeliveryFailed)
 	require.Len(t, d.Attempts, 3)
 	require.Equal(t, "given up after 3 attempts: the endpoint answered 500", d.Reason)
-	letter := b.deadLetter(t, "dlv_a")
+	letter := b.deadLetter(t, b.id("a"))
 	require.Equal(t, d.Reason, letter.Headers[rabbit.HeaderReason])
 	require.Equal(t, `{"id":"a"}`, string(letter.Body))
 }
@@ -227,7 +231,7 @@ func TestAFailingGatewayUsesNoAttemptUp(t *testing.T) {
 	b.send(t, b.message("a", 1))
 	b.call(t)
 	b.call(t)
-	d := b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
+	d := b.settledAs(t, b.id("a"), contract.DeliverySucceeded)
 	require.Len(t, d.Attempts, 1)
 	require.Equal(t, 1, d.Attempts[0].Number)
 }
@@ -236,10 +240,10 @@ func TestTheSameDeliveryIsNotMadeTwice(t *testing.T) {
 	b := start(t, status(200))
 	b.send(t, b.message("a", 1))
 	b.call(t)
-	b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
+	b.settledAs(t, b.id("a"), contract.DeliverySucceeded)
 	b.send(t, b.message("a", 1), b.message("a", 2), b.message("b", 1))
-	require.Equal(t, "dlv_b", b.call(t).Delivery)
-	b.settledAs(t, "dlv_b", contract.DeliverySucceeded)
+	require.Equal(t, b.id("b"), b.call(t).Delivery)
+	b.settledAs(t, b.id("b"), contract.DeliverySucceeded)
 	require.Empty(t, b.calls)
 }
 
@@ -247,12 +251,12 @@ func TestTheSameDeliveryIsNotMadeTwice(t *testing.T) {
 func TestARecordedAttemptIsFollowedWithoutACall(t *testing.T) {
 	b := start(t, status(200))
 	require.NoError(t, b.store.Record(t.Context(), []store.Record{{Delivery: contract.Delivery{
-		ID: "dlv_a", Subscription: b.sub.ID, Status: contract.DeliveryPending, AttemptCount: 1, CreatedAt: noon,
+		ID: b.id("a"), Subscription: b.sub.ID, Status: contract.DeliveryPending, AttemptCount: 1, CreatedAt: noon,
 		NextAttempt: time.Now(), Attempts: []contract.Attempt{{Number: 1, Status: 500}},
 	}}}))
 	b.send(t, b.message("a", 1))
 	b.call(t)
-	d := b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
+	d := b.settledAs(t, b.id("a"), contract.DeliverySucceeded)
 	require.Equal(t, 2, d.AttemptCount, "the one call was the second attempt")
 	require.Empty(t, b.calls)
 }
@@ -265,7 +269,7 @@ func TestNobodyIsCalledForASubscriptionThatIsNotActive(t *testing.T) {
 	})
 	require.NoError(t, err)
 	b.send(t, b.message("a", 1))
-	d := b.settledAs(t, "dlv_a", contract.DeliveryCanceled)
+	d := b.settledAs(t, b.id("a"), contract.DeliveryCanceled)
 	require.Equal(t, "the subscription is paused", d.Reason)
 	require.Empty(t, b.calls)
 
@@ -273,14 +277,14 @@ func TestNobodyIsCalledForASubscriptionThatIsNotActive(t *testing.T) {
 	gone := b.message("b", 1)
 	b.subscribe(t)
 	b.send(t, gone, b.message("c", 1))
-	require.Equal(t, "dlv_c", b.call(t).Delivery)
+	require.Equal(t, b.id("c"), b.call(t).Delivery)
 }
 
 func TestAnEndpointThatIsGoneDisablesItsSubscription(t *testing.T) {
 	b := start(t, status(410))
 	b.send(t, b.message("a", 1))
 	b.call(t)
-	b.settledAs(t, "dlv_a", contract.DeliveryFailed)
+	b.settledAs(t, b.id("a"), contract.DeliveryFailed)
 	sub, err := b.store.Subscription(t.Context(), b.sub.ID)
 	require.NoError(t, err)
 	require.Equal(t, contract.StatusDisabled, sub.Status)
@@ -301,7 +305,7 @@ func TestASecretThatCanNotSignIsADeadLetterAndNoCall(t *testing.T) {
 	})
 	require.NoError(t, err)
 	b.send(t, b.message("a", 1))
-	reason, _ := b.deadLetter(t, "dlv_a").Headers[rabbit.HeaderReason].(string)
+	reason, _ := b.deadLetter(t, b.id("a")).Headers[rabbit.HeaderReason].(string)
 	require.Contains(t, reason, "rotate")
 	require.NotContains(t, reason, "damaged")
 	require.Empty(t, b.calls)
@@ -318,7 +322,7 @@ func TestTheEndWaitsForCallsUnderWay(t *testing.T) {
 	b.stop()
 	close(release)
 	b.halt(t)
-	d, err := b.store.Delivery(t.Context(), b.sub.ID, "dlv_a")
+	d, err := b.store.Delivery(t.Context(), b.sub.ID, b.id("a"))
 	require.NoError(t, err)
 	require.Equal(t, contract.DeliverySucceeded, d.Status)
 }
@@ -341,7 +345,7 @@ func TestACallCutOffByTheEndIsMadeAgainByTheNextProcess(t *testing.T) {
 	require.ErrorIs(t, <-b.done, rabbit.ErrDrain)
 	b.run(t)
 	b.call(t)
-	d := b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
+	d := b.settledAs(t, b.id("a"), contract.DeliverySucceeded)
 	require.Equal(t, 1, d.AttemptCount)
 }
 
@@ -387,8 +391,8 @@ func TestWithoutRedisNobodyIsCalledAndNothingIsLost(t *testing.T) {
 	redis.awaitRefusals(t, 2)
 	require.Empty(t, b.calls)
 	redis.away.Store(false)
-	b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
-	b.settledAs(t, "dlv_b", contract.DeliverySucceeded)
+	b.settledAs(t, b.id("a"), contract.DeliverySucceeded)
+	b.settledAs(t, b.id("b"), contract.DeliverySucceeded)
 	require.Len(t, b.calls, 2)
 }
 
@@ -413,7 +417,7 @@ func TestARecordThatCanNotBeWrittenIsWrittenLaterWithoutASecondCall(t *testing.T
 	b, redis := startThatLosesRedisInACall(t)
 	redis.awaitRefusals(t, 2)
 	redis.away.Store(false)
-	b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
+	b.settledAs(t, b.id("a"), contract.DeliverySucceeded)
 	require.Empty(t, b.calls)
 }
 

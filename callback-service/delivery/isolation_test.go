@@ -174,7 +174,7 @@ func TestRetryAfterHoldsForTheOtherDeliveriesToo(t *testing.T) {
 	})
 	b.send(t, b.message("a", 1))
 	b.call(t)
-	b.recorded(t, "dlv_a", 1)
+	b.recorded(t, b.id("a"), 1)
 	asked := time.Now()
 	b.send(t, b.message("b", 1))
 	b.call(t)
@@ -210,7 +210,7 @@ func TestASuccessStartsTheCountOfFailuresAnew(t *testing.T) {
 	b.send(t, b.message("a", 1))
 	b.call(t)
 	b.call(t)
-	b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
+	b.settledAs(t, b.id("a"), contract.DeliverySucceeded)
 	require.Eventually(t, func() bool {
 		now := time.Now().Add(time.Hour)
 		since, err := b.store.FailingSince(t.Context(), []string{b.sub.ID}, now)
@@ -222,7 +222,7 @@ func TestAnExhaustedDeliveryIsToldOf(t *testing.T) {
 	b := start(t, status(500))
 	b.send(t, b.message("a", 3))
 	told := b.operation(t, contract.OperationExhausted)
-	require.Equal(t, "dlv_a", told.Delivery)
+	require.Equal(t, b.id("a"), told.Delivery)
 	require.Equal(t, 3, told.Attempts)
 	require.Equal(t, "given up after 3 attempts: the endpoint answered 500", told.Reason)
 }
@@ -231,7 +231,7 @@ func TestASubscriptionsOwnScheduleCounts(t *testing.T) {
 	b := start(t, status(500))
 	b.change(t, func(s *contract.Subscription) { s.Delivery.RetrySchedule = []contract.Duration{} })
 	b.send(t, b.message("a", 1))
-	d := b.settledAs(t, "dlv_a", contract.DeliveryFailed)
+	d := b.settledAs(t, b.id("a"), contract.DeliveryFailed)
 	require.Equal(t, "given up after 1 attempt: the endpoint answered 500", d.Reason)
 }
 
@@ -240,15 +240,15 @@ func TestAReplayBeginsTheScheduleAnewAndItsCopyMakesNoSecondCall(t *testing.T) {
 		return answered(map[bool]int{true: 500, false: 204}[n < 5])
 	})
 	b.send(t, b.message("a", 1))
-	b.settledAs(t, "dlv_a", contract.DeliveryFailed)
+	b.settledAs(t, b.id("a"), contract.DeliveryFailed)
 	cmd := command("application/json", `{}`)
-	cmd.Delivery, cmd.Subscription, cmd.Attempt, cmd.First, cmd.Replay = "dlv_a", b.sub.ID, 4, 4, "rpl_1"
+	cmd.Delivery, cmd.Subscription, cmd.Attempt, cmd.First, cmd.Replay = b.id("a"), b.sub.ID, 4, 4, "rpl_1"
 	again := b.broker.Names().ToCommands(rabbit.CommandMessage(cmd))
 	b.send(t, again)
-	d := b.settledAs(t, "dlv_a", contract.DeliverySucceeded)
+	d := b.settledAs(t, b.id("a"), contract.DeliverySucceeded)
 	require.Equal(t, 5, d.AttemptCount, "the fourth failed, and was the first of its round")
 	b.send(t, again, b.message("b", 1))
-	b.settledAs(t, "dlv_b", contract.DeliverySucceeded)
+	b.settledAs(t, b.id("b"), contract.DeliverySucceeded)
 	require.Len(t, b.calls, 6)
 }
 
@@ -464,4 +464,16 @@ func TestAFailingSubjectHoldsBackOnlyItself(t *testing.T) {
 	defer book.mu.Unlock()
 	require.Equal(t, []int{0, 1, 2, 3, 4}, book.took["good"])
 	require.Equal(t, 6, book.n, "the first of the bad ones was tried once")
+}
+
+func TestARetryComesWithinItsJitter(t *testing.T) {
+	b := start(t, status(500, 204))
+	const wait = 1300 * time.Millisecond // one second on the broker's ladder, and a rest
+	b.restart(t, func(o *Options) { o.Policy.RetrySchedule = []contract.Duration{contract.Duration(wait)} })
+	b.send(t, b.message("a", 1))
+	b.call(t)
+	failed := time.Now()
+	b.call(t)
+	require.GreaterOrEqual(t, time.Since(failed), wait-50*time.Millisecond)
+	require.Less(t, time.Since(failed), wait*11/10+400*time.Millisecond)
 }

@@ -152,7 +152,7 @@ func (e *Engine) queueUp(t *task, first contract.Delivery) {
 		e.skip(id, first.ID)
 	}
 	if wait := first.NextAttempt.Sub(now); wait > soon {
-		e.park(t, first.NextAttempt.Add(earliness), "waiting for an earlier event of its subject")
+		e.park(t, first.NextAttempt.Add(tickEvery), "waiting for an earlier event of its subject")
 		return
 	}
 	if !e.lines.hold(id, t) {
