@@ -41,7 +41,7 @@ type exchange struct {
 type exchangeKey struct{}
 
 // withExchange prepares a new client connection.
-func withExchange(ctx context.Context, c net.Conn) context.Context {
+func withExchange(c net.Conn) context.Context {
 	x := &exchange{}
 	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		x.peer = peer.AddrPort().Addr().Unmap().WithZone("")
@@ -50,6 +50,8 @@ func withExchange(ctx context.Context, c net.Conn) context.Context {
 		x.port = []string{fmt.Sprint(own.Port)}
 	}
 	x.peerHeader = []string{x.peer.String()}
+	// The proxy ends a call whose answer breaks by a panic only below a server.
+	ctx := context.WithValue(context.Background(), http.ServerContextKey, x)
 	return proxy.WithExchange(context.WithValue(ctx, exchangeKey{}, x), &x.Exchange)
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/devgateway/extplugin"
 	"github.com/apisix-webhooks/apisix-webhooks/devgateway/plugin"
 	"github.com/apisix-webhooks/apisix-webhooks/devgateway/runner"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/hop"
 )
 
 // Options say where a gateway finds its things. Zero values have the defaults of APISIX.
@@ -58,7 +59,7 @@ type Gateway struct {
 
 	listeners []net.Listener
 	metrics   net.Listener
-	servers   []*http.Server
+	servers   []server
 	serving   sync.WaitGroup
 	failed    chan error
 	stop      context.CancelFunc
@@ -180,20 +181,27 @@ func (g *Gateway) runDir() (string, error) {
 }
 
 const (
-	keepalive = time.Minute // keepalive_timeout of APISIX
+	keepalive   = time.Minute // keepalive_timeout of APISIX
+	sendTimeout = time.Minute // send_timeout of nginx
 	// maxHeaderBytes is above what is let through: the gateway itself refuses, with 400 as nginx does.
 	maxHeaderBytes = 256 << 10
 )
 
-func (g *Gateway) server() *http.Server {
-	errorLog, _ := zap.NewStdLogAt(g.log, zap.DebugLevel)
-	return &http.Server{
-		Handler: g, ReadHeaderTimeout: g.static.HeaderTimeout, IdleTimeout: keepalive, MaxHeaderBytes: maxHeaderBytes,
-		ConnContext: withExchange, ErrorLog: errorLog, DisableGeneralOptionsHandler: true,
+// server is what hop's and net/http's have in common.
+type server interface {
+	Serve(l net.Listener) error
+	Shutdown(ctx context.Context) error
+	Close() error
+}
+
+func (g *Gateway) server() server {
+	return &hop.Server{
+		Handler: g, Log: g.log, Context: withExchange, HeadTimeout: g.static.HeaderTimeout, BodyTimeout: g.static.BodyTimeout,
+		WriteTimeout: sendTimeout, IdleTimeout: keepalive, MaxHead: maxHeaderBytes,
 	}
 }
 
-func (g *Gateway) serve(l net.Listener, s *http.Server) {
+func (g *Gateway) serve(l net.Listener, s server) {
 	g.servers = append(g.servers, s)
 	g.serving.Add(1)
 	go func() {

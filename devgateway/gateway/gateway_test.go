@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -138,6 +139,29 @@ func TestBadRequests(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tc.status, g.raw(t, tc.request).StatusCode) })
 	}
+}
+
+// What the gateway lets pass is one request for the upstream too.
+func TestOneRequestIsOneForTheUpstream(t *testing.T) {
+	var seen atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Add(1)
+		echo(w, r)
+	}))
+	defer s.Close()
+	g := startGateway(t, setup{static: staticFile(), rules: rulesFile(s.Listener.Addr().String())})
+	const hidden = "GET /plain/hidden HTTP/1.1\r\nHost: h\r\n\r\n"
+	for _, framing := range []string{
+		"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Content-Length: 5\r\nContent-Length: 0\r\n", "Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n",
+		"Transfer-Encoding : chunked\r\n", "Transfer-Encoding:\r\n chunked\r\n", "Host: other\r\n", "X: a\rb\r\n",
+	} {
+		got := g.raw(t, "POST /plain/a HTTP/1.1\r\nHost: h\r\n"+framing+"\r\n0\r\n\r\n"+hidden)
+		assert.Equal(t, 400, got.StatusCode, framing)
+	}
+	assert.Zero(t, seen.Load())
+	got := g.raw(t, fmt.Sprintf("POST /plain/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(hidden), hidden))
+	assert.True(t, strings.HasSuffix(got.body, "\n\n"+hidden), "a body stays a body")
+	assert.EqualValues(t, 1, seen.Load())
 }
 
 func TestNotFound(t *testing.T) {

@@ -71,8 +71,6 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	switch {
 	case errors.Is(err, io.EOF):
-		// The server goes on reading in the background to notice a client that hangs up; that must not time out.
-		_ = b.control.SetReadDeadline(time.Time{})
 		b.ended.Store(true)
 	case isTimeout(err):
 		err = ErrClientTimeout

@@ -7,9 +7,11 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/devgateway/config"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/hop"
 )
 
 const (
@@ -39,7 +41,7 @@ func (t *Transports) Get(node string, timeout config.Timeout) http.RoundTripper 
 	if t.pools == nil {
 		t.pools = map[poolKey]*direct{}
 	}
-	t.pools[key] = newTransport(timeout)
+	t.pools[key] = newTransport(node, timeout)
 	return t.pools[key]
 }
 
@@ -52,7 +54,7 @@ func (t *Transports) Close() {
 	}
 }
 
-func newTransport(timeout config.Timeout) *direct {
+func newTransport(node string, timeout config.Timeout) *direct {
 	dialer := &net.Dialer{Timeout: timeout.Connect}
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := dialer.DialContext(ctx, network, addr)
@@ -61,13 +63,20 @@ func newTransport(timeout config.Timeout) *direct {
 		}
 		return &upstreamConn{Conn: c, send: timeout.Send}, nil
 	}
-	return &direct{dial: dial, read: timeout.Read, behind: &http.Transport{
+	return &direct{read: timeout.Read, pool: connections(node, dial), behind: &http.Transport{
 		DialContext:           dial,
 		DisableCompression:    true,
 		MaxIdleConnsPerHost:   maxIdlePerNode,
 		IdleConnTimeout:       idleTimeout,
 		ResponseHeaderTimeout: timeout.Read,
 	}}
+}
+
+func connections(node string, dial func(context.Context, string, string) (net.Conn, error)) *hop.Pool {
+	return &hop.Pool{
+		Most: maxIdlePerNode, Idle: idleTimeout,
+		Dial: func(ctx context.Context) (net.Conn, error) { return dial(ctx, "tcp", node) },
+	}
 }
 
 // upstreamConn bounds the time of one write. Reads can't be bounded here: the transport also reads from idle
@@ -82,4 +91,9 @@ func (c *upstreamConn) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("setting a deadline: %w", err)
 	}
 	return c.Conn.Write(p) //nolint:wrapcheck // net/http looks at the error
+}
+
+// SyscallConn is syscall.Conn's.
+func (c *upstreamConn) SyscallConn() (syscall.RawConn, error) {
+	return c.Conn.(syscall.Conn).SyscallConn() //nolint:wrapcheck // it is a *net.TCPConn
 }
