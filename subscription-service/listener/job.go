@@ -20,7 +20,7 @@ type job struct {
 	resource string
 	wanted   []store.Candidate
 	commands int    // how many are confirmed
-	again    bool   // its commands were published before
+	again    bool   // its commands were published before, and it is in the archive
 	reason   string // why it is dead; "" while it is not
 	stuck    bool   // not even the dead letter can be sent
 }
@@ -97,14 +97,11 @@ func resourcesOf(jobs []*job) []string {
 func dropRepeated(jobs []*job, seen []bool) {
 	met := map[store.EventKey]bool{}
 	for i, j := range jobs {
-		if len(j.wanted) == 0 {
-			continue
-		}
 		key := j.key()
-		if seen[i] || met[key] {
-			j.again, j.wanted = true, nil
+		if j.again = seen[i] || met[key]; j.again {
+			j.wanted = nil
 		}
-		met[key] = true
+		met[key] = met[key] || len(j.wanted) > 0
 	}
 }
 

@@ -2,11 +2,12 @@
 // command for each subscription that wants one. The way of a batch is one line of stages:
 //
 //	read → look candidates and seen events up, once → match → ordered deliveries join their lines
-//	→ publish commands and dead letters, confirmed → mark the events as seen → acknowledge
+//	→ publish the events for the archive, commands and dead letters, confirmed → mark the events as seen → acknowledge
 //
 // Nothing is acknowledged before all that follows from the batch is confirmed. While Redis or the broker can't be asked, the
 // batch is kept and tried again. An event counts as seen once its commands are confirmed: it is no use to tell a second one of
-// an event that nobody wanted, and one whose listener died in between must get through.
+// an event that nobody wanted, and one whose listener died in between must get through. Such an event may be in the archive
+// twice, which replays cope with.
 package listener
 
 import (

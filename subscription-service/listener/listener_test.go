@@ -40,6 +40,7 @@ type fake struct {
 	lines      map[string][]string
 	lookups    int
 	largest    int // of the publishes
+	publishes  int
 	published  []rabbit.Message
 	taken      map[string]int
 	storeErrs  []error // of the next lookups, nil for a good one
@@ -126,6 +127,7 @@ func (f *fake) LeaveLine(_ context.Context, line, delivery string) error {
 func (f *fake) Publish(_ context.Context, messages ...rabbit.Message) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.publishes++
 	f.largest = max(f.largest, len(messages))
 	if err := next(&f.brokerErrs); err != nil {
 		return err
@@ -176,6 +178,26 @@ func (f *fake) send(messages ...rabbit.Message) {
 
 func (f *fake) commands(n int) []rabbit.Message { return f.take(f.listener.Names.Commands, n) }
 func (f *fake) dead(n int) []rabbit.Message     { return f.take(f.listener.Names.Dead, n) }
+
+func (f *fake) archived(resource string, n int) []contract.Archived {
+	f.t.Helper()
+	var found []contract.Archived
+	for _, m := range f.published {
+		if m.Exchange == "" && m.RoutingKey == f.listener.Names.Archive {
+			found = append(found, ofResource(f.t, m, resource)...)
+		}
+	}
+	require.Equal(f.t, n, len(found))
+	return found
+}
+
+// ofResource are the events of a pack.
+func ofResource(t *testing.T, m rabbit.Message, resource string) []contract.Archived {
+	t.Helper()
+	events, err := contract.DecodePack(m.ContentType, m.Body)
+	require.NoError(t, err)
+	return slices.DeleteFunc(events, func(a contract.Archived) bool { return a.Resource != resource })
+}
 
 func (f *fake) take(exchange string, n int) []rabbit.Message {
 	f.t.Helper()
@@ -237,6 +259,50 @@ func TestDependenciesThatFail(t *testing.T) {
 	require.Contains(t, troubles[3], "publishing")
 	require.Contains(t, troubles[7], "marking events as seen")
 	require.NoError(t, f.listener.Ready(never()))
+}
+
+func TestTheArchiveTakesNoFurtherRoundTrip(t *testing.T) {
+	f := newFake(t)
+	f.subscribe("sub_1", "orders")
+	f.send(someEvent(1), someEvent(2), someEvent(3))
+	require.Equal(t, 1, f.publishes)
+	require.Len(t, f.published, 4, "a pack and three commands")
+	f.archived("orders", 3)
+}
+
+func TestAnEventIsNotDoneBeforeItIsArchived(t *testing.T) {
+	f := newFake(t)
+	f.resource("orders")
+	f.brokerErrs = []error{rabbit.ErrNacked}
+	f.send(someEvent(1))
+	require.Equal(t, []int{1}, f.waits)
+	f.archived("orders", 1)
+}
+
+func TestABatchThatIsHandedOutAgainIsArchivedAgain(t *testing.T) {
+	f := newFake(t)
+	f.subscribe("sub_1", "orders")
+	stop, cancel := context.WithCancel(context.Background())
+	f.markErrs = []error{errors.New("down")}
+	f.listener.Wait = func(context.Context, int) { f.markErrs = []error{errors.New("down")}; cancel() }
+	require.Equal(t, []fate{keep}, f.listener.process(stop, never(), []rabbit.Message{someEvent(1)}))
+	f.markErrs = nil
+	f.send(someEvent(1))
+	f.archived("orders", 2)
+	f.send(someEvent(1))
+	f.archived("orders", 2)
+}
+
+func TestWhatIsTooLargeForTheArchiveIsDelivered(t *testing.T) {
+	lines := &logBuffer{}
+	f := newFake(t)
+	f.listener.Log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), lines, zapcore.DebugLevel))
+	f.subscribe("sub_1", "orders")
+	f.limit = func(m rabbit.Message) bool { return m.ContentType == contract.MediaPack }
+	f.send(someEvent(1), someEvent(2))
+	f.commands(2)
+	f.dead(0)
+	require.Contains(t, lines.String(), "can't be archived")
 }
 
 func TestNothingIsDoneWhenToldToStop(t *testing.T) {

@@ -16,26 +16,75 @@ import (
 // headerRoutingKey keeps the original routing key of a dead letter where tools show it.
 const headerRoutingKey = "x-webhook-routing-key"
 
-// outgoing is a message and the job that it follows from.
+// kind of an outgoing message.
+type kind int
+
+const (
+	command kind = iota
+	deadLetter
+	pack // of events, for the archive
+)
+
+// outgoing is a message and the job that it follows from; a pack follows from many.
 type outgoing struct {
+	kind    kind
 	job     *job
 	message rabbit.Message
 	place   store.Place // of an ordered delivery
-	dead    bool        // a dead letter
 }
 
-// publish sends all that follows from a batch: first the commands, then the dead letters, among them those of events whose
-// commands turned out too large to send.
+// publish sends all that follows from a batch: first, in one go, the events for the archive and the commands, then the dead
+// letters, among them those of events whose commands turned out too large to send.
 func (l *Listener) publish(stop, work context.Context, jobs []*job) error {
-	if err := l.sendAll(stop, work, l.commands(jobs)); err != nil {
+	taken := l.Now().UTC().Truncate(time.Millisecond)
+	if err := l.sendAll(stop, work, both(l.packs(jobs, taken), l.commands(jobs, taken))); err != nil {
 		return err
 	}
 	return l.sendAll(stop, work, l.dead(jobs))
 }
 
+func both(first, second iter.Seq[outgoing]) iter.Seq[outgoing] {
+	return func(yield func(outgoing) bool) {
+		for _, all := range []iter.Seq[outgoing]{first, second} {
+			for out := range all {
+				if !yield(out) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// packs holds the events that are not in the archive yet, also those that nobody wants now: a later subscription may.
+func (l *Listener) packs(jobs []*job, taken time.Time) iter.Seq[outgoing] {
+	var events []contract.Archived
+	for _, j := range jobs {
+		if j.reason == "" && !j.again {
+			events = append(events, contract.Archive(j.event, j.resource, taken))
+		}
+	}
+	return func(yield func(outgoing) bool) {
+		for part := range contract.Packs(events) {
+			body, err := contract.EncodePack(part)
+			if err != nil {
+				l.notArchived(err)
+				continue
+			}
+			m := rabbit.Message{ContentType: contract.MediaPack, Timestamp: taken, Body: body}
+			if !yield(outgoing{kind: pack, message: l.Names.ToArchive(m)}) {
+				return
+			}
+		}
+	}
+}
+
+// notArchived: replays will miss the events, but their deliveries are not held up.
+func (l *Listener) notArchived(err error) {
+	l.Log.Error("events can't be archived: no replay will find them", zap.Error(err))
+}
+
 // commands makes each command when it is asked for: a batch may have more of them than should stand in memory.
-func (l *Listener) commands(jobs []*job) iter.Seq[outgoing] {
-	created := l.Now().UTC().Truncate(time.Millisecond)
+func (l *Listener) commands(jobs []*job, created time.Time) iter.Seq[outgoing] {
 	return func(yield func(outgoing) bool) {
 		for _, j := range jobs {
 			for _, wants := range j.wanted {
@@ -63,7 +112,7 @@ func (l *Listener) dead(jobs []*job) iter.Seq[outgoing] {
 				continue
 			}
 			l.Log.Warn("an event can't be processed", zap.String("reason", j.reason), zap.String("routing_key", contract.Printable(j.message.RoutingKey)))
-			if !yield(outgoing{job: j, message: l.deadLetter(j), dead: true}) {
+			if !yield(outgoing{kind: deadLetter, job: j, message: l.deadLetter(j)}) {
 				return
 			}
 		}
@@ -156,21 +205,29 @@ func (l *Listener) confirm(stop, work context.Context, chunk []outgoing) error {
 
 func (l *Listener) sent(chunk []outgoing) {
 	for _, out := range chunk {
-		if !out.dead {
+		if out.kind == command {
 			out.job.commands++
 			l.Metrics.commands.Inc()
 		}
 	}
 }
 
-// tooLarge makes a dead letter of a command that can't be sent. A dead letter that can't be sent either goes without its
-// headers, and if that does not help the broker moves the event itself.
+// tooLarge makes a dead letter of a command that can't be sent.
 func (l *Listener) tooLarge(stop, work context.Context, out outgoing, cause error) error {
-	j := out.job
-	if !out.dead {
-		j.reason = "the event's attributes are too long for a callback command: " + cause.Error()
+	switch out.kind {
+	case command:
+		out.job.reason = "the event's attributes are too long for a callback command: " + cause.Error()
 		return l.leave(stop, work, out.place) // the dead letters are next
+	case pack:
+		l.notArchived(cause)
+		return nil
+	default:
+		return l.deadTooLarge(stop, work, out.job)
 	}
+}
+
+// deadTooLarge sends a dead letter without its headers. If that does not help the broker moves the event itself.
+func (l *Listener) deadTooLarge(stop, work context.Context, j *job) error {
 	bare := j.message
 	bare.Headers = nil
 	err := l.confirm(stop, work, []outgoing{{message: l.deadLetter(&job{message: bare, reason: j.reason + " (its headers are too long to keep)"})}})

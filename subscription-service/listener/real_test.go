@@ -32,6 +32,7 @@ type real struct {
 	conn   *rabbit.Conn
 	taken  chan rabbit.Message
 	buried chan rabbit.Message
+	packs  chan rabbit.Message
 }
 
 func newReal(t *testing.T) *real {
@@ -54,9 +55,17 @@ func newIdle(t *testing.T) *real {
 	conn, err := rabbit.Open(ctx, broker(t), rabbit.Options{Namespace: namespace, Name: t.Name(), Log: zaptest.NewLogger(t)})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	r := &real{t: t, store: kept, conn: conn, taken: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 100)}
+	r := &real{t: t, store: kept, conn: conn, taken: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 100), packs: make(chan rabbit.Message, 1000)}
 	r.background(func(ctx context.Context) error { return drain(ctx, conn, conn.Names().Commands, r.taken) })
 	r.background(func(ctx context.Context) error { return drain(ctx, conn, conn.Names().Dead, r.buried) })
+	r.background(func(ctx context.Context) error {
+		return conn.ReadStream(ctx, conn.Names().Archive, rabbit.StreamOffset{First: true}, func(_ context.Context, batch []rabbit.StreamMessage) error {
+			for _, m := range batch {
+				r.packs <- m.Message
+			}
+			return nil
+		})
+	})
 	return r
 }
 
@@ -161,6 +170,21 @@ func (r *real) take(from <-chan rabbit.Message, n int) []rabbit.Message {
 		r.t.Fatalf("one too many came: %v", m.RoutingKey)
 	default:
 	}
+	return found
+}
+
+func (r *real) archived(resource string, n int) []contract.Archived {
+	r.t.Helper()
+	var found []contract.Archived
+	for deadline := time.After(patience); len(found) < n; {
+		select {
+		case m := <-r.packs:
+			found = append(found, ofResource(r.t, m, resource)...)
+		case <-deadline:
+			r.t.Fatalf("%d of %d are archived", len(found), n)
+		}
+	}
+	require.Equal(r.t, n, len(found))
 	return found
 }
 

@@ -28,6 +28,8 @@ type harness interface {
 	// commands waits for n more commands, dead for n more dead letters.
 	commands(n int) []rabbit.Message
 	dead(n int) []rabbit.Message
+	// archived waits until n events of a resource are in the archive.
+	archived(resource string, n int) []contract.Archived
 	names() rabbit.Names
 }
 
@@ -86,6 +88,7 @@ func behaves(t *testing.T, start func(t *testing.T) harness) {
 		h.send(binary("late.a", "e8", "a", nil))
 		require.Equal(t, []string{"sub_late"}, subscriptions(decode(t, h.commands(1))))
 	})
+	t.Run("every event is archived, wanted or not", func(t *testing.T) { archives(t, h) })
 	t.Run("ordered deliveries stand in line by subject", func(t *testing.T) { inLine(t, h) })
 	t.Run("a new subscription gets the next event", func(t *testing.T) {
 		h.subscribe("sub_new", "lonely", "a")
@@ -127,6 +130,39 @@ func inLine(t *testing.T, h harness) {
 			require.Equal(t, want[c.Event.ID()], h.ahead(c), c.Event.ID())
 		}
 	}
+}
+
+func archives(t *testing.T, h harness) {
+	h.resource("kept")
+	h.subscribe("sub_kept", "kept", "wanted")
+	full := binary("kept.a", "full", "wanted", []byte("{\"n\":  1.50}"))
+	full.Headers["cloudEvents_num"], full.Headers["cloudEvents_yes"], full.Headers["cloudEvents_subject"] = int32(5), true, "grüße"
+	raw := rabbit.Message{RoutingKey: "kept", ContentType: "application/cloudevents+json",
+		Body: []byte(`{"specversion":"1.0","id":"raw","source":"/shop","type":"unwanted","datacontenttype":"text/plain","data_base64":"aGVsbG8="}`)}
+	large := binary("kept", "large", "unwanted", bytes.Repeat([]byte("x"), contract.MaxEvent))
+	large.ContentType = "text/plain"
+	begin := time.Now().Add(-time.Millisecond)
+	h.send(full, raw, full, large, binary("kept", "last", "wanted", nil), rabbit.Message{RoutingKey: "kept.no.event"})
+	h.dead(1)
+	commands := decode(t, h.commands(2))
+	h.send(full, binary("kept", "next", "wanted", nil))
+	h.commands(1)
+
+	kept := h.archived("kept", 5)
+	var ids []string
+	for _, a := range kept {
+		require.WithinRange(t, a.Taken, begin, time.Now())
+		e, err := a.Event()
+		require.NoError(t, err)
+		ids = append(ids, e.ID())
+	}
+	require.Equal(t, []string{"full", "raw", "large", "last", "next"}, ids, "in order, the repeated ones once")
+	require.Equal(t, commands[0].Created, kept[0].Taken, "that is when its deliveries came to be")
+	require.Equal(t, full.Body, kept[0].Body)
+	require.Equal(t, full.Headers, kept[0].Headers)
+	require.Equal(t, "hello", string(kept[1].Body))
+	require.True(t, kept[1].Base64)
+	require.True(t, bytes.Equal(large.Body, kept[2].Body))
 }
 
 func poison(t *testing.T, h harness) {
