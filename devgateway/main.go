@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/devgateway/gateway"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 )
 
 func main() {
@@ -38,7 +39,7 @@ func run(args []string) error {
 		return err
 	}
 	defer func() { _ = log.Sync() }()
-	boundGarbage()
+	service.BoundGarbage()
 	return serve(gateway.Options{ConfDir: *conf, RunDir: *runDir, Lookup: os.LookupEnv, Log: log}, *drain)
 }
 

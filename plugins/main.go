@@ -34,7 +34,7 @@ const (
 )
 
 func main() {
-	boundGarbage()
+	service.BoundGarbage()
 	if err := run(); err != nil {
 		fmt.Fprintf(os.Stderr, "webhook-runner: %v\n", err)
 		os.Exit(1)

@@ -61,6 +61,7 @@ func environments[C any]() (config C, common base, err error) {
 }
 
 func (p Process[C]) run(config C, common base) error {
+	BoundGarbage()
 	log, err := logger(common.LogLevel, p.Name, nil) // every request has its line, so none is left out
 	if err != nil {
 		return err

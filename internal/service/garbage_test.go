@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"runtime"
@@ -9,7 +9,7 @@ import (
 )
 
 func TestThePercentageKeepsTheGarbageBounded(t *testing.T) {
-	for used, want := range map[uint64]int{0: 400, 1 << 20: 400, 16 << 20: 400, 64 << 20: 100, 128 << 20: 50, 256 << 20: 25, 4 << 30: 15} {
+	for used, want := range map[uint64]int{0: 400, 1 << 20: 400, 8 << 20: 400, 16 << 20: 300, 32 << 20: 100, 48 << 20: 33, 64 << 20: 18, 128 << 20: 12, 4 << 30: 12} {
 		if got := percentFor(used); got != want {
 			t.Errorf("%d bytes: %d", used, got)
 		}
@@ -19,12 +19,12 @@ func TestThePercentageKeepsTheGarbageBounded(t *testing.T) {
 func TestThePercentageFollowsTheHeap(t *testing.T) {
 	t.Setenv("GOGC", "")
 	t.Cleanup(func() { debug.SetGCPercent(100) })
-	boundGarbage()
+	BoundGarbage()
 	held := make([]byte, 512<<20)
 	deadline := time.After(10 * time.Second)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for collectorPercent() != leastDue {
+	for collectorPercent() != leastPercent {
 		runtime.GC()
 		select {
 		case <-deadline:

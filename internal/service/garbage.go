@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"os"
@@ -7,19 +7,21 @@ import (
 	"runtime/metrics"
 )
 
+// Garbage may pile up between two collections, which makes them rare, as long as the process stays small with it. For the heap
+// of ten thousand calls that hang it would be held for nothing: there it is little, but never so little that collecting is all
+// the process does.
 const (
-	// garbage is how much may pile up between two collections: a lot for a small heap, where it makes them rare, and little
-	// for that of ten thousand calls that hang, where twice the memory would be held for nothing.
-	garbage  = 64 << 20
-	mostRare = 400
-	leastDue = 15
+	small        = 64 << 20 // of live heap and garbage
+	leastGarbage = 12 << 20
+	leastPercent = 12
+	mostPercent  = 400
 )
 
-// boundGarbage sets the collector's percentage anew after each collection. GOGC in the environment turns it off.
-func boundGarbage() {
+// BoundGarbage sets the collector's percentage anew after each collection. GOGC in the environment turns it off.
+func BoundGarbage() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(mostRare)
-		afterCollection(mostRare)
+		debug.SetGCPercent(mostPercent)
+		afterCollection(mostPercent)
 	}
 }
 
@@ -43,7 +45,8 @@ func afterCollection(before int) {
 }
 
 func percentFor(used uint64) int {
-	return int(min(mostRare, max(leastDue, garbage*100/max(used, 1))))
+	garbage := max(leastGarbage, small-int(min(used, small)))
+	return min(mostPercent, max(leastPercent, garbage*100/int(max(used, 1))))
 }
 
 // inUse is what the percentage is of: the live heap and the stacks.
