@@ -119,6 +119,8 @@ func (g *Gateway) forward(w http.ResponseWriter, x *exchange) {
 	for _, name := range [...]string{"Connection", "Upgrade", "Te", "Expect", "Keep-Alive"} {
 		delete(x.r.Header, name) // nginx never passes these on, nor does it heed the names in Connection
 	}
+	// The proxy has them from here: while the upstream is silent nothing of the request is held.
+	x.r.Header, x.call, x.result = nil, extplugin.Request{}, extplugin.Result{}
 	x.route.proxy.ServeHTTP(w, &x.out)
 }
 

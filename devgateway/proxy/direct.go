@@ -34,7 +34,11 @@ func (t *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !small(req) || !clean(req.Header) {
 		return t.behind.RoundTrip(req)
 	}
-	res, err := t.pool.Do(req.Context(), hop.Call{Send: func(to io.Writer) error { return send(to, req) }, Request: req, Head: t.read})
+	res, err := t.pool.Do(req.Context(), hop.Call{Request: req, Head: t.read, Send: func(to io.Writer) error {
+		err := send(to, req)
+		req.Header = nil // it is on its way, and nobody reads it again
+		return err
+	}})
 	if err != nil {
 		return nil, errors.Join(err, closeBody(req))
 	}

@@ -73,6 +73,7 @@ func rewrite(pr *httputil.ProxyRequest, node string) {
 			h[name] = v
 		}
 	}
+	pr.In.Header = nil // a call that waits holds one set of headers and not two
 }
 
 func forwardedFor(before, remote []string) []string {

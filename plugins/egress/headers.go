@@ -27,19 +27,19 @@ var droppedPrefixes = []string{"X-Forwarded-", "X-Apisix-"}
 // returned are the only headers of an endpoint that go back.
 var returned = []string{"Content-Type", "Retry-After", "Date", "Webhook-Allowed-Origin", "Webhook-Allowed-Rate"}
 
-// outgoing returns the headers that the endpoint gets: what the callback service sent.
-func outgoing(in http.Header) http.Header {
-	named := connectionNamed(in)
-	out := make(http.Header, len(in)+1)
-	for name, values := range in {
-		if !isDropped(name) && !named[name] {
-			out[name] = values
+// outgoing makes of a request's headers those that the endpoint gets: what the callback service sent. It changes them in place:
+// a call that waits for its endpoint holds one set of headers and not two.
+func outgoing(h http.Header) http.Header {
+	named := connectionNamed(h)
+	for name := range h {
+		if isDropped(name) || named[name] {
+			delete(h, name)
 		}
 	}
-	if len(out["User-Agent"]) == 0 {
-		out.Set("User-Agent", userAgent)
+	if len(h["User-Agent"]) == 0 {
+		h.Set("User-Agent", userAgent)
 	}
-	return out
+	return h
 }
 
 func isDropped(name string) bool {
