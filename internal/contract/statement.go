@@ -45,6 +45,9 @@ type Callback struct {
 type Signer struct {
 	key []byte
 	now func() time.Time
+
+	keys              jwt.Keyfunc
+	callers, callback *jwt.Parser
 }
 
 // NewSigner refuses a key shorter than MinKeyBytes. now is the clock, time.Now in production.
@@ -52,7 +55,18 @@ func NewSigner(key []byte, now func() time.Time) (*Signer, error) {
 	if len(key) < MinKeyBytes {
 		return nil, fmt.Errorf("the key has %d bytes: give at least %d", len(key), MinKeyBytes)
 	}
-	return &Signer{key: key, now: now}, nil
+	return &Signer{
+		key: key, now: now, keys: func(*jwt.Token) (any, error) { return key, nil },
+		callers:  parser(now, issuerGateway, audienceSubscription),
+		callback: parser(now, issuerCallback, audienceCallback),
+	}, nil
+}
+
+// parser takes one kind of statement. It is safe for concurrent use.
+func parser(now func() time.Time, issuer, audience string) *jwt.Parser {
+	return jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithTimeFunc(now),
+		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+		jwt.WithLeeway(5*time.Second))
 }
 
 type callerClaims struct {
@@ -77,7 +91,7 @@ func (s *Signer) SignCaller(c Caller) (string, error) {
 // VerifyCaller returns the caller of a statement, or an error that wraps ErrStatement.
 func (s *Signer) VerifyCaller(token string) (Caller, error) {
 	var claims callerClaims
-	if err := s.verify(token, &claims, issuerGateway, audienceSubscription); err != nil {
+	if err := s.verify(s.callers, token, &claims); err != nil {
 		return Caller{}, err
 	}
 	c := Caller{Consumer: claims.Subject, Resource: claims.Resource, Action: claims.Action}
@@ -96,7 +110,7 @@ func (s *Signer) SignCallback(c Callback) (string, error) {
 // VerifyCallback returns the callback of a statement, or an error that wraps ErrStatement.
 func (s *Signer) VerifyCallback(token string) (Callback, error) {
 	var claims callbackClaims
-	if err := s.verify(token, &claims, issuerCallback, audienceCallback); err != nil {
+	if err := s.verify(s.callback, token, &claims); err != nil {
 		return Callback{}, err
 	}
 	c := Callback{Target: claims.Target, Subscription: claims.Subject, Delivery: claims.ID,
@@ -120,20 +134,19 @@ func (s *Signer) registered(issuer, audience, subject, id string) jwt.Registered
 	}
 }
 
+// header is that of all statements. The library only reads it.
+var header = map[string]any{"typ": "JWT", "alg": jwt.SigningMethodHS256.Alg()}
+
 func (s *Signer) sign(claims jwt.Claims) (string, error) {
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(s.key)
+	token, err := (&jwt.Token{Header: header, Claims: claims, Method: jwt.SigningMethodHS256}).SignedString(s.key)
 	if err != nil {
 		return "", fmt.Errorf("signing a statement: %w", err)
 	}
 	return token, nil
 }
 
-func (s *Signer) verify(token string, claims jwt.Claims, issuer, audience string) error {
-	_, err := jwt.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return s.key, nil },
-		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithTimeFunc(s.now),
-		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
-		jwt.WithLeeway(5*time.Second))
-	if err != nil {
+func (s *Signer) verify(parser *jwt.Parser, token string, claims jwt.Claims) error {
+	if _, err := parser.ParseWithClaims(token, claims, s.keys); err != nil {
 		return fmt.Errorf("%w: %w", ErrStatement, err)
 	}
 	return nil

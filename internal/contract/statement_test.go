@@ -160,3 +160,22 @@ func FuzzVerifyCaller(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkStatement(b *testing.B) {
+	s := signerAt(b, key, now)
+	callback := Callback{Target: "https://consumer.example/hooks?a=b", Subscription: "sub_0123456789", Delivery: "dlv_0123456789", Timeouts: Timeouts{Total: Duration(15 * time.Second)}}
+	token, err := s.SignCallback(callback)
+	require.NoError(b, err)
+	b.Run("sign", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _ = s.SignCallback(callback)
+		}
+	})
+	b.Run("verify", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _ = s.VerifyCallback(token)
+		}
+	})
+}
