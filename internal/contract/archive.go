@@ -143,7 +143,7 @@ type packer struct {
 
 func (p *packer) event(a Archived) error {
 	p.out = appendText(p.out[:0], eventResource, a.Resource)
-	p.out = appendNumber(p.out, eventTaken, uint64(a.Taken.UnixMilli())) //nolint:gosec // as protocol buffers have it
+	p.out = appendNumber(p.out, eventTaken, uint64(a.Taken.UnixMilli()))
 	p.out = appendText(p.out, eventType, a.ContentType)
 	p.names = slices.AppendSeq(p.names[:0], maps.Keys(a.Headers))
 	slices.Sort(p.names)
@@ -258,7 +258,7 @@ func (a *Archived) unpack(message []byte) error {
 		case eventResource:
 			a.Resource = string(raw)
 		case eventTaken:
-			a.Taken = time.UnixMilli(int64(number)).UTC() //nolint:gosec // as protocol buffers have it
+			a.Taken = time.UnixMilli(int64(number)).UTC()
 		case eventType:
 			a.ContentType = string(raw)
 		case eventHeaders:
@@ -302,7 +302,7 @@ func headerValue(n protowire.Number, raw []byte, number uint64) (any, error) {
 	case headerTruth:
 		return protowire.DecodeBool(number), nil
 	case headerSmall:
-		return int32(protowire.DecodeZigZag(number)), nil //nolint:gosec // it was one
+		return int32(protowire.DecodeZigZag(number)), nil
 	case headerWide:
 		return protowire.DecodeZigZag(number), nil
 	case headerRaw:

@@ -111,6 +111,16 @@ func TestPacksAreBounded(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestAPlaceIsOneNumber(t *testing.T) {
+	require.Less(t, MaxPack, replayStep)
+	for _, offset := range []int64{0, 1, 1 << 40} {
+		for _, index := range []int{0, 1, MaxPack} {
+			gotOffset, gotIndex := Replay{Next: Position(offset, index)}.Place()
+			require.Equal(t, []any{offset, index}, []any{gotOffset, gotIndex})
+		}
+	}
+}
+
 func TestTheLongestEventFits(t *testing.T) {
 	h := headers("cloudEvents_", "subject", strings.Repeat("s", 90<<10))
 	body, err := EncodePack([]Archived{archived(t, "text/plain", h, bytes.Repeat([]byte("x"), MaxEvent))})

@@ -6,14 +6,14 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
-// again decides whether a delivery is asked for again, and as which attempt. record is nil where there is none; published is
-// when the event says that it was published, or zero.
+// again decides whether a delivery is asked for again, and as which attempt. record is nil where there is none; taken is
+// when the listener took the event.
 //
 // A record that was written since the replay was asked for says that the delivery was attempted since, by the replay itself
 // as a rule: so a replay that goes over the same events twice, as after a crash, sends nothing twice.
-func again(r contract.Replay, record *contract.Delivery, published time.Time) (attempt int, ok bool) {
+func again(r contract.Replay, record *contract.Delivery, taken time.Time) (attempt int, ok bool) {
 	switch {
-	case record == nil && (r.Delivery != "" || r.Status == "" && within(r, published)):
+	case record == nil && (r.Delivery != "" || r.Status == "" && within(r, taken)):
 		return 1, true
 	case record == nil:
 	case record.Status == contract.DeliveryPending: // it is on its way
@@ -26,7 +26,7 @@ func again(r contract.Replay, record *contract.Delivery, published time.Time) (a
 	return 0, false
 }
 
-// within takes what says nothing of its time: the archive was entered at Since. No replay goes beyond its own beginning.
+// within: no replay goes beyond its own beginning.
 func within(r contract.Replay, at time.Time) bool {
-	return at.IsZero() || !at.Before(r.Since) && !at.After(r.Until) && !at.After(r.CreatedAt)
+	return !at.Before(r.Since) && !at.After(r.Until) && !at.After(r.CreatedAt)
 }

@@ -18,19 +18,18 @@ func TestAgain(t *testing.T) {
 		return &contract.Delivery{Status: status, CreatedAt: created, UpdatedAt: updated, AttemptCount: 3}
 	}
 	for name, c := range map[string]struct {
-		status    contract.DeliveryStatus
-		delivery  string
-		record    *contract.Delivery
-		published time.Time
-		attempt   int
+		status   contract.DeliveryStatus
+		delivery string
+		record   *contract.Delivery
+		taken    time.Time
+		attempt  int
 	}{
-		"never delivered":                        {attempt: 1},
-		"never delivered, published inside":      {published: inside, attempt: 1},
-		"never delivered, published at since":    {published: since, attempt: 1},
-		"never delivered, published at until":    {published: until, attempt: 1},
-		"never delivered, published before":      {published: before},
-		"never delivered, published after":       {published: after},
-		"never delivered, so never failed":       {status: failed, published: inside},
+		"never delivered, taken inside":          {taken: inside, attempt: 1},
+		"never delivered, taken at since":        {taken: since, attempt: 1},
+		"never delivered, taken at until":        {taken: until, attempt: 1},
+		"never delivered, taken before":          {taken: before},
+		"never delivered, taken after":           {taken: after},
+		"never delivered, so never failed":       {status: failed, taken: inside},
 		"succeeded":                              {record: record(succeeded, inside, inside), attempt: 4},
 		"failed":                                 {record: record(failed, inside, inside), attempt: 4},
 		"canceled":                               {record: record(canceled, inside, inside), attempt: 4},
@@ -40,18 +39,18 @@ func TestAgain(t *testing.T) {
 		"another status":                         {status: failed, record: record(succeeded, inside, inside)},
 		"came to be before":                      {record: record(failed, before, inside)},
 		"came to be after":                       {record: record(failed, after, after)},
-		"the record's time counts":               {record: record(failed, inside, inside), published: before, attempt: 4},
+		"the record's time counts":               {record: record(failed, inside, inside), taken: before, attempt: 4},
 		"attempted since it was asked":           {record: record(failed, inside, asked.Add(time.Millisecond))},
 		"attempted just as it was asked":         {record: record(failed, inside, asked), attempt: 4},
 		"the one":                                {delivery: "dlv", record: record(failed, before, before), attempt: 4},
-		"the one, with the record gone":          {delivery: "dlv", published: before, attempt: 1},
+		"the one, with the record gone":          {delivery: "dlv", taken: before, attempt: 1},
 		"the one, on its way":                    {delivery: "dlv", record: record(pending, inside, inside)},
 		"the one, attempted since it was asked":  {delivery: "dlv", record: record(succeeded, inside, asked.Add(time.Second))},
 		"the one, which is to be of that status": {delivery: "dlv", status: failed, record: record(succeeded, inside, inside)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := contract.Replay{Since: since, Until: until, CreatedAt: asked, Status: c.status, Delivery: c.delivery}
-			attempt, ok := again(r, c.record, c.published)
+			attempt, ok := again(r, c.record, c.taken)
 			require.Equal(t, c.attempt, attempt)
 			require.Equal(t, c.attempt > 0, ok)
 		})
@@ -63,12 +62,4 @@ func TestNoReplayGoesBeyondItsBeginning(t *testing.T) {
 	r := contract.Replay{Since: asked.Add(-time.Hour), Until: asked.Add(time.Hour), CreatedAt: asked}
 	_, ok := again(r, nil, asked.Add(time.Second))
 	require.False(t, ok)
-}
-
-func TestWidened(t *testing.T) {
-	created := time.Now()
-	require.Equal(t, created.Add(-time.Minute), widened(created, 0))
-	require.Equal(t, created.Add(-time.Hour), widened(created, 1))
-	require.Zero(t, widened(created, 2), "the beginning")
-	require.Zero(t, widened(time.Time{}, 0))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
@@ -34,6 +35,7 @@ type fake struct {
 	buried  []rabbit.Message
 	limits  func(m rabbit.Message) bool // what is too large
 	batch   int                         // of a reading
+	pack    int                         // events in each at most
 	dropped int                         // what the archive does not have any more
 
 	entries []rabbit.Message
@@ -48,7 +50,7 @@ type fake struct {
 
 func newFake(t *testing.T) *fake {
 	f := &fake{
-		t: t, batch: 3, subs: map[string]contract.Subscription{}, replays: map[string]contract.Replay{}, records: map[string]contract.Delivery{},
+		t: t, batch: 3, pack: 2, subs: map[string]contract.Subscription{}, replays: map[string]contract.Replay{}, records: map[string]contract.Delivery{},
 		lines: map[string][]string{}, errs: map[string][]error{}, on: map[string]func(){}, limits: func(rabbit.Message) bool { return false },
 	}
 	f.worker = &Worker{
@@ -194,10 +196,9 @@ func (f *fake) change(id string, status contract.Status) {
 
 func (f *fake) unsubscribe(id string) { delete(f.subs, id) }
 
-func (f *fake) archive(events ...rabbit.Message) {
-	for _, m := range events {
-		f.entries = append(f.entries, f.worker.Names.ToEvents(m.RoutingKey, m))
-	}
+func (f *fake) archive(events ...contract.Archived) {
+	f.t.Helper()
+	f.entries = append(f.entries, packs(f.t, f.worker.Names, f.pack, events)...)
 }
 
 func (f *fake) record(d contract.Delivery) { f.records[d.ID] = d }
@@ -254,9 +255,11 @@ func (f *fake) ahead(c contract.Command) string {
 // some events of a subscription in a fake.
 func (f *fake) some(n int) *fake {
 	f.subscribe(contract.Subscription{ID: "sub_1"})
+	var events []contract.Archived
 	for i := range n {
-		f.archive(event("orders", fmt.Sprint(i), "a"))
+		events = append(events, event("orders", fmt.Sprint(i), "a"))
 	}
+	f.archive(events...)
 	return f
 }
 
@@ -292,44 +295,91 @@ func TestCommandsGoAtTheirPace(t *testing.T) {
 }
 
 func TestWhereAReplayBegins(t *testing.T) {
-	f := newFake(t).some(5)
+	f := newFake(t).some(6)
 	r := asked("sub_1")
-	f.limit(2)
+	f.limit(4)
 	f.replay(r)
-	require.Equal(t, []rabbit.StreamOffset{{At: r.Since}, {Offset: 3}}, f.begins)
+	require.Equal(t, []rabbit.StreamOffset{{At: r.Since.Add(-margin)}, {Offset: 2}}, f.begins)
+}
 
-	d := delivery("gone", "sub_1", contract.DeliveryFailed, 1)
-	f.record(d)
-	f.begins = nil
-	r = asked("sub_1")
-	r.Delivery, r.Since, r.Until = d.ID, d.CreatedAt, d.CreatedAt
-	f.replay(r)
-	require.Equal(t, []rabbit.StreamOffset{{At: d.CreatedAt.Add(-time.Minute)}, {At: d.CreatedAt.Add(-time.Hour)}, {First: true}}, f.begins)
+func TestALongPackIsDoneInSlices(t *testing.T) {
+	f := newFake(t)
+	f.pack = 10
+	f.some(10).archive(event("orders", "another", "a"))
+	f.limit(4)
+	r := asked("sub_1")
+	f.ask(r)
+	var nexts []int64
+	for range 4 {
+		f.work(1)
+		nexts = append(nexts, f.replays[r.ID].Next)
+	}
+	require.Equal(t, []int64{contract.Position(0, 4), contract.Position(0, 8), contract.Position(2, 0), contract.Position(2, 0)}, nexts)
+	require.Equal(t, contract.ReplayDone, f.replays[r.ID].State)
+	require.EqualValues(t, 11, f.replays[r.ID].Scanned, "each once")
+	f.commands(11)
+}
+
+func TestManyPacksAreLookedUpTogetherAndBounded(t *testing.T) {
+	f := newFake(t)
+	f.pack, f.batch = 100, 50
+	f.worker.limits.chunk = 5000
+	lookups := 0
+	f.on["Statuses"] = func() { lookups++ }
+	f.some(2 * atOnce).replay(asked("sub_1"))
+	f.commands(2 * atOnce)
+	require.Equal(t, 2, lookups)
+}
+
+func TestAnEventThatIsArchivedTwiceIsOneDelivery(t *testing.T) {
+	f := newFake(t).some(3).some(3) // the listener's batch was handed out again
+	r := f.replay(asked("sub_1"))
+	require.EqualValues(t, 3, r.Sent)
+	f.commands(3)
+	f.batch = 2
+	f.limit(3) // the second copies come in another slice
+	f.replay(asked("sub_1"))
+	for _, c := range f.commands(6) {
+		require.Equal(t, 1, c.Attempt, "the engine drops the second of the same attempt")
+	}
+}
+
+func TestWhatCanNotBeReadIsPassedOver(t *testing.T) {
+	f := newFake(t)
+	core, logged := observer.New(zap.ErrorLevel)
+	f.worker.Log = zap.New(core)
+	damaged := event("orders", "damaged", "a")
+	delete(damaged.Headers, "cloudEvents_source")
+	f.some(2).archive(damaged)
+	for _, m := range []rabbit.Message{{}, {ContentType: "application/json", Body: []byte(`{}`)}, {ContentType: contract.MediaPack, Body: []byte("x")}} {
+		f.entries = append(f.entries, f.worker.Names.ToArchive(m))
+	}
+	f.archive(event("orders", "last", "a"))
+	r := f.replay(asked("sub_1"))
+	require.Equal(t, contract.ReplayDone, r.State)
+	require.Equal(t, []string{"0", "1", "last"}, ids(f.commands(3)))
+	require.Equal(t, 4, logged.Len())
 }
 
 func TestOnlyItsOwnMarkerEndsAReplay(t *testing.T) {
 	f := newFake(t).some(1)
-	r := asked("sub_1")
-	foreign := event("orders", "forged", "a")
-	foreign.Headers[HeaderMarker] = r.ID
-	f.archive(foreign)
 	f.replay(asked("sub_1"))
-	f.commands(2)
+	f.commands(1)
 	f.archive(event("orders", "last", "a"))
-	f.replay(r)
-	require.Equal(t, []string{"0", "forged", "last"}, ids(f.commands(3)))
+	f.replay(asked("sub_1"))
+	require.Equal(t, []string{"0", "last"}, ids(f.commands(2)))
 }
 
 func TestAReplayEndsThoughItsMarkerIsGone(t *testing.T) {
 	f := newFake(t).some(4)
-	f.batch = 2
+	f.batch = 1
 	f.limit(2)
 	r := asked("sub_1")
 	f.ask(r)
 	f.work(1)
 	f.commands(2)
 	f.archive(event("orders", "next", "a"))
-	f.dropped = 5 // what was left, and the first marker
+	f.dropped = 3 // what was left, and the first marker
 	f.work(100)
 	require.Equal(t, contract.ReplayDone, f.replays[r.ID].State)
 	f.commands(1)
@@ -388,7 +438,7 @@ func TestToldToStopTheJobGoesBackWithItsProgress(t *testing.T) {
 	f.jobs = nil
 	require.False(t, f.worker.handle(stop, never(), f, m, func() bool { return false }))
 	require.Empty(t, f.jobs, "it is given back, not published again")
-	require.EqualValues(t, 6, f.replays[r.ID].Next)
+	require.Equal(t, contract.Position(3, 0), f.replays[r.ID].Next)
 	require.EqualValues(t, 6, f.replays[r.ID].Sent)
 	f.on = nil
 	f.job(m)
@@ -403,7 +453,7 @@ func TestAJobThatIsHandedOutAgainIsLeftAlone(t *testing.T) {
 	f.jobs = nil
 	require.False(t, f.worker.handle(never(), never(), f, m, func() bool { return len(f.sent) >= 3 }))
 	require.Empty(t, f.jobs)
-	require.Len(t, f.sent, 3)
+	require.Len(t, f.sent, 4, "what was on its way")
 }
 
 func TestWhatIsTooLargeIsLeftOut(t *testing.T) {

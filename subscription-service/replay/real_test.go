@@ -30,6 +30,7 @@ func TestReplayOverRedisAndRabbitMQ(t *testing.T) {
 // real is a Redis and a RabbitMQ, in a namespace of its own, and what came out of it.
 type real struct {
 	t         *testing.T
+	url       string
 	namespace string
 	store     *store.Store
 	conn      *rabbit.Conn
@@ -47,7 +48,7 @@ func newReal(t *testing.T) *real {
 	t.Cleanup(func() { _ = kept.Close() })
 	_, err = kept.PutResource(context.Background(), contract.Resource{Name: "orders"})
 	require.NoError(t, err)
-	r := &real{t: t, namespace: namespace, store: kept, slice: 2000, sent: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 10)}
+	r := &real{t: t, url: broker(t), namespace: namespace, store: kept, slice: 2000, sent: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 10)}
 	r.conn = r.open()
 	r.background(func(ctx context.Context) error { return drain(ctx, r.conn, r.conn.Names().Commands, r.sent) })
 	r.background(func(ctx context.Context) error { return drain(ctx, r.conn, r.conn.Names().Dead, r.buried) })
@@ -57,7 +58,7 @@ func newReal(t *testing.T) *real {
 func (r *real) open() *rabbit.Conn {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := rabbit.Open(ctx, broker(r.t), rabbit.Options{Namespace: r.namespace, Name: r.t.Name(), Log: zaptest.NewLogger(r.t)})
+	conn, err := rabbit.Open(ctx, r.url, rabbit.Options{Namespace: r.namespace, Name: r.t.Name(), Log: zaptest.NewLogger(r.t)})
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = conn.Close() })
 	return conn
@@ -130,11 +131,9 @@ func (r *real) unsubscribe(id string) {
 	require.NoError(r.t, r.store.DeleteSubscription(context.Background(), id))
 }
 
-func (r *real) archive(events ...rabbit.Message) {
-	for i, m := range events {
-		events[i] = r.conn.Names().ToEvents(m.RoutingKey, m)
-	}
-	r.publish(events...)
+func (r *real) archive(events ...contract.Archived) {
+	r.t.Helper()
+	r.publish(packs(r.t, r.conn.Names(), 150, events)...)
 }
 
 func (r *real) publish(messages ...rabbit.Message) {
@@ -251,7 +250,7 @@ func TestAfterACrashAnotherWorkerGoesOn(t *testing.T) {
 	r := newReal(t)
 	r.limit(slice)
 	r.subscribe(contract.Subscription{ID: "sub_1"})
-	var events []rabbit.Message
+	var events []contract.Archived
 	for i := range n {
 		events = append(events, event("orders", fmt.Sprint(i), "a"))
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -50,16 +49,12 @@ func (s *slice) run(stop, work context.Context, archive Archive) error {
 	if err := s.checkSubscription(work); err != nil || s.replay.State != contract.ReplayRunning {
 		return err
 	}
-	from, err := s.from(work)
-	if err != nil {
-		return err
-	}
 	if err := s.mark(work); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(stop, s.limits.time)
 	defer cancel()
-	err = archive.ReadStream(ctx, s.Names.Archive, from, func(reading context.Context, batch []rabbit.StreamMessage) error {
+	err := archive.ReadStream(ctx, s.Names.Archive, s.from(), func(reading context.Context, batch []rabbit.StreamMessage) error {
 		return s.take(reading, work, batch)
 	})
 	if err == nil && !s.read && stop.Err() == nil {
@@ -90,38 +85,16 @@ func (s *slice) end(state contract.ReplayState, reason string) {
 	}
 }
 
+// margin is how far before Since the reading begins: the broker's clock, by which it finds a time, may be ahead of the listener's.
+const margin = time.Minute
+
 // from is where the slice begins to read.
-func (s *slice) from(ctx context.Context) (rabbit.StreamOffset, error) {
-	r := s.replay
-	if r.Next > 0 {
-		return rabbit.StreamOffset{Offset: r.Next}, nil
+func (s *slice) from() rabbit.StreamOffset {
+	if s.replay.Next > 0 {
+		offset, _ := s.replay.Place()
+		return rabbit.StreamOffset{Offset: offset}
 	}
-	begin := r.Since
-	if r.Delivery != "" {
-		records, err := s.Store.Statuses(ctx, []string{r.Delivery})
-		if err != nil {
-			return rabbit.StreamOffset{}, err
-		}
-		if records[0] != nil {
-			begin = records[0].CreatedAt
-		}
-		begin = widened(begin, r.Widened)
-	}
-	if begin.IsZero() {
-		return rabbit.StreamOffset{First: true}, nil
-	}
-	return rabbit.StreamOffset{At: begin}, nil
-}
-
-// margins are how long before a delivery came to be its event is looked for: at first little, as most listeners keep up.
-var margins = []time.Duration{time.Minute, time.Hour}
-
-// widened is where the n-th search begins; zero stands for the beginning of the archive.
-func widened(created time.Time, n int) time.Time {
-	if created.IsZero() || n >= len(margins) {
-		return time.Time{}
-	}
-	return created.Add(-margins[n])
+	return rabbit.StreamOffset{At: s.replay.Since.Add(-margin)}
 }
 
 // mark puts the end of the replay into the archive. The first marker that is met counts; each slice puts a further one, so that
@@ -134,76 +107,120 @@ func (s *slice) mark(ctx context.Context) error {
 // take works a batch of the archive off, as far as the slice goes.
 func (s *slice) take(reading, work context.Context, batch []rabbit.StreamMessage) error {
 	s.read = true
-	batch, atEnd := untilMarker(batch, s.replay.ID, s.Names.Archive)
-	found := s.wanted(batch)
-	sends, err := s.decide(work, found)
-	if err != nil {
-		return err
+	batch, atEnd := untilMarker(batch, s.replay.ID)
+	for len(batch) > 0 {
+		events, n := s.unpack(batch)
+		if err := s.handle(reading, work, events); err != nil {
+			return err
+		}
+		s.replay.Next = contract.Position(batch[n-1].Offset+1, 0)
+		if s.replay.State != contract.ReplayRunning || s.over() {
+			return rabbit.ErrStopReading
+		}
+		batch = batch[n:]
 	}
-	if err := s.sendAll(reading, work, batch, sends); err != nil {
-		return err
-	}
-	s.pass(batch, len(batch))
-	switch {
-	case s.replay.Delivery != "" && len(found) > 0:
-		s.found(len(sends) > 0)
-	case atEnd:
-		s.atEnd()
-	case s.over():
-	default:
+	if !atEnd {
 		return nil
 	}
+	s.atEnd()
 	return rabbit.ErrStopReading
 }
 
 // untilMarker is the batch up to the replay's own marker, and whether it was there.
-func untilMarker(batch []rabbit.StreamMessage, id, archive string) ([]rabbit.StreamMessage, bool) {
-	i := slices.IndexFunc(batch, func(m rabbit.StreamMessage) bool { return isMarker(m, archive) && m.Headers[HeaderMarker] == id })
+func untilMarker(batch []rabbit.StreamMessage, id string) ([]rabbit.StreamMessage, bool) {
+	i := slices.IndexFunc(batch, func(m rabbit.StreamMessage) bool { return m.Headers[HeaderMarker] == id })
 	if i < 0 {
 		return batch, false
 	}
 	return batch[:i], true
 }
 
-// isMarker: a marker was published to the archive itself, which no event is.
-func isMarker(m rabbit.StreamMessage, archive string) bool {
-	_, ok := m.Headers[HeaderMarker]
-	return ok && m.Exchange == "" && m.RoutingKey == archive
+// archived is an event of the archive, and where the replay goes on after it.
+type archived struct {
+	contract.Archived
+	next int64
 }
 
-// candidate is an event of a batch that the replay may be about.
+// atOnce is how many events, from how many packs it takes, are looked up at a time. The last pack may bring some more.
+const atOnce = 500
+
+// unpack returns the events of the first packs of a batch, without those that are done with, and how many packs these are.
+func (s *slice) unpack(batch []rabbit.StreamMessage) (events []archived, n int) {
+	offset, done := s.replay.Place()
+	for n < len(batch) && len(events) < atOnce {
+		m := batch[n]
+		n++
+		found := s.open(m)
+		for i, a := range found {
+			if m.Offset == offset && i < done {
+				continue
+			}
+			next := contract.Position(m.Offset, i+1)
+			if i+1 == len(found) {
+				next = contract.Position(m.Offset+1, 0)
+			}
+			events = append(events, archived{a, next})
+		}
+	}
+	return events, n
+}
+
+// open reads a pack. What is none says so in the log, unless it is another replay's marker.
+func (s *slice) open(m rabbit.StreamMessage) []contract.Archived {
+	if _, marker := m.Headers[HeaderMarker]; marker {
+		return nil
+	}
+	events, err := contract.DecodePack(m.ContentType, m.Body)
+	if err != nil {
+		s.Log.Error("a message of the archive is passed over", zap.String("replay", s.replay.ID), zap.Int64("offset", m.Offset), zap.Error(err))
+	}
+	return events
+}
+
+// handle asks for the deliveries of some events again. It returns rabbit.ErrStopReading when the slice is over before it is done.
+func (s *slice) handle(reading, work context.Context, events []archived) error {
+	found := s.wanted(events)
+	sends, err := s.decide(work, found)
+	if err != nil {
+		return err
+	}
+	if err := s.sendAll(reading, work, events, sends); err != nil {
+		return err
+	}
+	s.pass(events)
+	if s.replay.Delivery != "" && len(found) > 0 {
+		s.found(len(sends) > 0)
+	}
+	return nil
+}
+
+// candidate is an event that the replay may be about, and its place among those looked up with it.
 type candidate struct {
-	index     int // in the batch
-	command   contract.Command
-	published time.Time
+	index   int
+	command contract.Command
 }
 
 // wanted finds the events that the subscription wants now.
-func (s *slice) wanted(batch []rabbit.StreamMessage) []candidate {
+func (s *slice) wanted(events []archived) []candidate {
 	var found []candidate
-	for i, m := range batch {
-		resource, _, _ := strings.Cut(m.RoutingKey, ".")
-		if resource != s.replay.Resource || isMarker(m, s.Names.Archive) {
+	for i, a := range events {
+		if a.Resource != s.replay.Resource || !contract.MatchesType(s.subscription.Types, a.Type()) {
 			continue
 		}
-		e, err := contract.ParseEvent(m.ContentType, m.Headers, m.Body)
-		if err != nil || !contract.MatchesType(s.subscription.Types, e.Type()) {
-			continue // what can't be read is a dead letter, and never was a delivery
-		}
-		c := contract.NewCommand(e, s.subscription.ID, resource, s.Now().UTC().Truncate(time.Millisecond))
-		if s.replay.Delivery != "" && s.replay.Delivery != c.Delivery {
+		e, err := a.Event()
+		if err != nil {
+			s.Log.Error("an event of the archive is passed over", zap.String("replay", s.replay.ID), zap.Error(err))
 			continue
 		}
-		published := e.Time()
-		if published.IsZero() {
-			published = m.Timestamp
+		c := contract.NewCommand(e, s.subscription.ID, a.Resource, a.Taken)
+		if s.replay.Delivery == "" || s.replay.Delivery == c.Delivery {
+			found = append(found, candidate{i, c})
 		}
-		found = append(found, candidate{i, c, published})
 	}
 	return found
 }
 
-// decide looks the records up and keeps what is to be sent: of an event that was published twice, the first.
+// decide looks the records up and keeps what is to be sent: of an event that was archived twice, the first.
 func (s *slice) decide(ctx context.Context, found []candidate) ([]candidate, error) {
 	if len(found) == 0 {
 		return nil, nil
@@ -218,7 +235,7 @@ func (s *slice) decide(ctx context.Context, found []candidate) ([]candidate, err
 	}
 	sends := make([]candidate, 0, len(found))
 	for i, f := range found {
-		attempt, ok := again(*s.replay, records[i], f.published)
+		attempt, ok := again(*s.replay, records[i], f.command.Created)
 		if !ok || s.met[f.command.Delivery] {
 			continue
 		}
@@ -234,14 +251,14 @@ func (s *slice) decide(ctx context.Context, found []candidate) ([]candidate, err
 }
 
 // sendAll publishes at the replay's pace. It returns rabbit.ErrStopReading when the slice is over before all are sent.
-func (s *slice) sendAll(reading, work context.Context, batch []rabbit.StreamMessage, sends []candidate) error {
+func (s *slice) sendAll(reading, work context.Context, events []archived, sends []candidate) error {
 	for chunk := range slices.Chunk(sends, s.limits.chunk) {
 		if s.over() || s.limits.pace(reading, len(chunk)) != nil {
-			s.pass(batch, chunk[0].index)
+			s.pass(events[:chunk[0].index])
 			return rabbit.ErrStopReading
 		}
 		if err := s.send(work, chunk); err != nil {
-			s.pass(batch, chunk[0].index)
+			s.pass(events[:chunk[0].index])
 			return err
 		}
 	}
@@ -296,14 +313,14 @@ func (s *slice) count(n int) {
 	s.Metrics.commands.Add(float64(n))
 }
 
-// pass notes that the first n of the batch are done with.
-func (s *slice) pass(batch []rabbit.StreamMessage, n int) {
-	if n == 0 {
+// pass notes that events are done with.
+func (s *slice) pass(events []archived) {
+	if len(events) == 0 {
 		return
 	}
-	s.replay.Next = batch[n-1].Offset + 1
-	s.replay.Scanned += int64(n)
-	s.Metrics.scanned.Add(float64(n))
+	s.replay.Next = events[len(events)-1].next
+	s.replay.Scanned += int64(len(events))
+	s.Metrics.scanned.Add(float64(len(events)))
 }
 
 func (s *slice) over() bool { return s.sent >= s.limits.commands || s.lost() }
@@ -317,16 +334,11 @@ func (s *slice) found(sent bool) {
 	s.end(contract.ReplayDone, reason)
 }
 
-// atEnd ends the replay, or widens the search for one delivery.
+// atEnd ends the replay.
 func (s *slice) atEnd() {
-	r := s.replay
-	switch {
-	case r.Delivery == "":
-		s.end(contract.ReplayDone, "")
-	case r.Widened < len(margins):
-		r.Widened++
-		r.Next = 0
-	default:
-		s.end(contract.ReplayDone, reasonNotFound)
+	reason := ""
+	if s.replay.Delivery != "" {
+		reason = reasonNotFound
 	}
+	s.end(contract.ReplayDone, reason)
 }
