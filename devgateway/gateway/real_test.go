@@ -221,13 +221,16 @@ func TestRealManyCallbacksAtOnce(t *testing.T) {
 	g := startReal(t, "redis://127.0.0.1:1/0", "127.0.0.1:1", time.Hour)
 	client := &http.Client{}
 	defer client.CloseIdleConnections()
-	require.Eventually(t, func() bool { // the egress is up when it refuses what has no pass
-		c, err := net.Dial("tcp", g.egress)
-		if err == nil {
-			_ = c.Close()
+	plain := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer plain.Close()
+	require.Eventually(t, func() bool { // the egress may have to wait for its port
+		res, err := client.Do(callback(t, g, plain.URL))
+		if err != nil {
+			return false
 		}
-		return err == nil
-	}, 10*time.Second, 5*time.Millisecond)
+		_ = res.Body.Close()
+		return res.StatusCode == 200
+	}, 30*time.Second, 5*time.Millisecond)
 	for range calls {
 		r := callback(t, g, s.URL)
 		done.Go(func() {
