@@ -22,8 +22,7 @@ const (
 // maxReason bounds HeaderReason, in bytes: headers have to fit into one AMQP frame.
 const maxReason = 1024
 
-// Names are the names of the broker's objects. Where there is an exchange, it shares its name with its queue; the archive
-// hears the exchange Events too.
+// Names are the names of the broker's objects. Where there is an exchange, it shares its name with its queue.
 type Names struct {
 	// Events: topic exchange and queue of what producers publish.
 	Events string
@@ -31,8 +30,7 @@ type Names struct {
 	Commands string
 	// Dead: fanout exchange and queue of what can't be processed.
 	Dead string
-	// Archive: the stream that keeps every event for replays; see ReadStream. Of the headers it drops lists and tables, which
-	// no CloudEvent has.
+	// Archive: the stream of packs of events that the listener keeps for replays; see contract.EncodePack and ReadStream.
 	Archive string
 	// Operations: topic exchange and queue of operational events, for whoever operates the service.
 	Operations string

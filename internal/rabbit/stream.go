@@ -13,8 +13,8 @@ import (
 var ErrStopReading = errors.New("stop reading")
 
 const (
-	// streamPrefetch is how many messages the broker sends ahead of the reader.
-	streamPrefetch = 200
+	// streamPrefetch is how many messages the broker sends ahead of the reader: a pack of events may have a megabyte.
+	streamPrefetch = 20
 	// streamOffset is an argument when subscribing, and a header of what is delivered.
 	streamOffset = "x-stream-offset"
 )
