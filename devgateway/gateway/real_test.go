@@ -229,7 +229,7 @@ func TestRealManyCallbacksAtOnce(t *testing.T) {
 			return false
 		}
 		_ = res.Body.Close()
-		return res.StatusCode == 200
+		return res.StatusCode == http.StatusOK
 	}, 30*time.Second, 5*time.Millisecond)
 	for range calls {
 		r := callback(t, g, s.URL)
