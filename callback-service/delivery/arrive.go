@@ -13,6 +13,9 @@ import (
 // headerParks counts on a command how often it was parked.
 const headerParks = "x-webhook-parks"
 
+// whyLane is the reason of what its lane parks.
+const whyLane = "waiting for its turn: the endpoint is slow, limited or failing"
+
 // earliness is how much before its time a command is kept, rather than sent back to wait: no delay of the broker's is shorter
 // than 250 ms.
 const earliness = 300 * time.Millisecond
@@ -75,7 +78,7 @@ func (e *Engine) enter(tasks ...*task) {
 		case lane.Start:
 			e.inbox.put(t)
 		case lane.Park:
-			e.park(t, due, "waiting for its turn: the endpoint is slow, limited or failing")
+			e.park(t, due, whyLane)
 		case lane.Wait: // the lane keeps it
 		}
 	}
@@ -87,7 +90,7 @@ func item(t *task) lane.Item[*task] { return lane.Item[*task]{Value: t, Size: t.
 func (e *Engine) move(m lane.Moves[*task]) {
 	e.inbox.put(m.Start...)
 	for _, p := range m.Park {
-		e.park(p.Value, p.Due, "waiting for its turn: the endpoint is slow, limited or failing")
+		e.park(p.Value, p.Due, whyLane)
 	}
 }
 
@@ -97,21 +100,10 @@ func (e *Engine) park(t *task, due time.Time, why string) {
 	t.parks++
 	e.book.leave(t)
 	e.Metrics.parked.Inc()
-	message := t.message
-	message.Headers = withHeader(message.Headers, headerParks, int64(t.parks))
-	s := settlement{task: t, publish: e.delay(message, due), result: resultParked}
+	s := settlement{task: t, publish: e.delay(t.message.With(headerParks, int64(t.parks)), due), result: resultParked}
 	if t.parks == 1 || t.cmd.Ordered {
 		s.record = e.record(t, contract.DeliveryPending, why, nil)
 		s.record.NextAttempt = due.UTC()
 	}
 	e.settled <- s
-}
-
-func withHeader(headers map[string]any, name string, value any) map[string]any {
-	with := make(map[string]any, len(headers)+1)
-	for k, v := range headers {
-		with[k] = v
-	}
-	with[name] = value
-	return with
 }

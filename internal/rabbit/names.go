@@ -84,7 +84,7 @@ func (n Names) ToCommands(m Message) Message {
 // where the way is longer than one step, before it: the consumer delays it again until Message.Due
 // has come.
 func (n Names) ToDelay(due, now time.Time, m Message) Message {
-	m = m.with(HeaderDue, due.UnixMilli())
+	m = m.With(HeaderDue, due.UnixMilli())
 	// The default exchange routes by queue name, so the delay queues need no binding.
 	m.Exchange, m.RoutingKey = "", n.Delay(DelayStep(due.Sub(now)))
 	return m
@@ -93,7 +93,7 @@ func (n Names) ToDelay(due, now time.Time, m Message) Message {
 // ToDead addresses a message to the dead queue, with the reason. It keeps its routing key, so that
 // it can be published again once the fault is mended.
 func (n Names) ToDead(reason string, m Message) Message {
-	m = m.with(HeaderReason, truncate(reason, maxReason))
+	m = m.With(HeaderReason, truncate(reason, maxReason))
 	m.Exchange = n.Dead
 	return m
 }
@@ -122,8 +122,8 @@ func (m Message) Due() (time.Time, bool) {
 	return time.UnixMilli(ms), ok
 }
 
-// with returns the message with one more header, leaving the original's map alone.
-func (m Message) with(header string, value any) Message {
+// With returns the message with one more header, leaving the original's map alone.
+func (m Message) With(header string, value any) Message {
 	headers := make(map[string]any, len(m.Headers)+1)
 	maps.Copy(headers, m.Headers)
 	headers[header] = value
