@@ -19,6 +19,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/batch"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
@@ -81,10 +82,10 @@ type Engine struct {
 	inbox    *inbox       // what may start
 	underWay atomic.Int64 // attempts
 	attempts sync.WaitGroup
-	starting pacer
+	starting batch.Pacer
 
 	gathering sync.Mutex
-	settling  pacer
+	settling  batch.Pacer
 	settled   chan settlement // what is to be recorded
 	loud      chan settlement // what is to be published
 }
@@ -95,6 +96,7 @@ func New(o Options) *Engine {
 	e := &Engine{
 		Options: o, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
 		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(),
+		starting: batch.Pacer{Most: startPace}, settling: batch.Pacer{Most: settlePace},
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
 		settled: make(chan settlement, 2*o.InFlight+1024), loud: make(chan settlement, 2*o.InFlight+1024),
 	}
@@ -136,6 +138,9 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 const (
 	// maxBatch is how many commands share a round trip to Redis.
 	maxBatch = 256
+	// startPace and settlePace are how far apart batches are kept at most. What is settled is not waited for by an endpoint.
+	startPace  = 8 * time.Millisecond
+	settlePace = 20 * time.Millisecond
 	// tickEvery is how often paused lanes, lines and rests are looked at.
 	tickEvery = 20 * time.Millisecond
 )

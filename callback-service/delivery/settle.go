@@ -58,6 +58,38 @@ func (e *Engine) settle(stop context.Context) {
 	}
 }
 
+// gather takes settlements. One gathers at a time.
+func (e *Engine) gather(stop <-chan struct{}) []settlement {
+	e.gathering.Lock()
+	defer e.gathering.Unlock()
+	first, open := <-e.settled
+	if !open {
+		return nil
+	}
+	if len(e.settled)+1 < mostSettled {
+		e.settling.Wait(stop)
+	}
+	all := ready(e.settled, []settlement{first})
+	e.settling.Taken(len(all))
+	return all
+}
+
+// ready adds what can be had without waiting.
+func ready(from <-chan settlement, batch []settlement) []settlement {
+	for len(batch) < mostSettled {
+		select {
+		case s, open := <-from:
+			if !open {
+				return batch
+			}
+			batch = append(batch, s)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
 func (e *Engine) settleBatch(stop context.Context, batch []settlement) {
 	for i, s := range batch {
 		if s.disable { // before it can be seen that the delivery failed
@@ -76,7 +108,7 @@ func (e *Engine) settleBatch(stop context.Context, batch []settlement) {
 			quiet = append(quiet, s)
 		}
 	}
-	e.done(quiet)
+	e.done(quiet, rabbit.AckSoon) // its record is what counts
 	for _, s := range loud {
 		e.loud <- s
 	}
@@ -86,7 +118,8 @@ func (e *Engine) settleBatch(stop context.Context, batch []settlement) {
 // a broker which takes nothing does not keep what is known from being recorded.
 func (e *Engine) announce(stop context.Context) {
 	for first := range e.loud {
-		e.done(e.publishAll(stop, ready(e.loud, []settlement{first})))
+		// At once: what follows from it would otherwise be published again.
+		e.done(e.publishAll(stop, ready(e.loud, []settlement{first})), rabbit.AckAll)
 	}
 }
 
@@ -188,14 +221,14 @@ func (e *Engine) handBack(batch []settlement) {
 }
 
 // done acknowledges.
-func (e *Engine) done(batch []settlement) {
+func (e *Engine) done(batch []settlement, acknowledge func([]*rabbit.Delivery)) {
 	acks := make([]*rabbit.Delivery, 0, len(batch))
 	for _, s := range batch {
 		if s.task != nil {
 			acks = append(acks, e.book.close(s.task))
 		}
 	}
-	rabbit.AckAll(acks)
+	acknowledge(acks)
 	for _, s := range batch {
 		e.count(s)
 		if s.task != nil && s.task.cmd.Ordered {

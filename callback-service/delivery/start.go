@@ -37,11 +37,18 @@ func (e *Engine) start(stop, background, work context.Context) {
 // next waits for the gateway, and while it is not sure to work takes one task at a time.
 func (e *Engine) next(stop context.Context) []*task {
 	e.gate.wait(stop.Done())
-	e.linger(stop.Done())
-	if e.gate.Ready(stop) != nil {
-		return e.inbox.take(1)
+	if n := e.inbox.size(); n > 0 && n < maxBatch {
+		e.starting.Wait(stop.Done())
 	}
-	return e.inbox.take(maxBatch)
+	most := maxBatch
+	if e.gate.Ready(stop) != nil {
+		most = 1
+	}
+	tasks := e.inbox.take(most)
+	if len(tasks) > 0 {
+		e.starting.Taken(len(tasks))
+	}
+	return tasks
 }
 
 // startBatch finds out how each task stands and lets those begin whose turn it is.

@@ -10,6 +10,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/batch"
 )
 
 // ConsumeOptions of Consume.
@@ -24,8 +26,8 @@ type ConsumeOptions struct {
 	// before what was handed out is settled; the rest goes back all at once, by closing the connection, so that the next
 	// consumer gets it in the old order.
 	HandOver bool
-	// Pace is how far batches lie apart at least, so that more of them share what a batch costs. A message that comes when the
-	// last batch is longer ago than that does not wait, nor does a full batch.
+	// Pace is how far batches are kept apart at most, so that more messages share what a batch costs; see batch.Pacer. A full
+	// batch does not wait. 0: none does.
 	Pace time.Duration
 }
 
@@ -80,7 +82,17 @@ func (d *Delivery) refuse(requeue bool) {
 }
 
 // AckAll is Ack for a batch, in as few frames as possible.
-func AckAll(batch []*Delivery) {
+func AckAll(batch []*Delivery) { settleAll(batch, (*session).ack) }
+
+// AckSoon is AckAll for what does no harm if it is delivered again: the broker learns of it within 50 ms, together with what
+// else is settled by then, and before the end of Consume.
+func AckSoon(batch []*Delivery) { settleAll(batch, (*session).ackSoon) }
+
+// Leave ends the wait for deliveries without an outcome: they go back when the connection closes, which with HandOver is soon
+// and in their old order.
+func Leave(batch []*Delivery) { settleAll(batch, func(*session, []uint64) {}) }
+
+func settleAll(batch []*Delivery, ack func(*session, []uint64)) {
 	for len(batch) > 0 {
 		s, c := batch[0].session, batch[0].consumer
 		var tags []uint64
@@ -91,7 +103,7 @@ func AckAll(batch []*Delivery) {
 			}
 			n++
 		}
-		s.ack(tags)
+		ack(s, tags)
 		c.settle(len(tags))
 		batch = batch[n:]
 	}
@@ -146,7 +158,7 @@ type consumer struct {
 	ch    *amqp.Channel
 
 	ready chan *Delivery
-	last  time.Time     // when the last batch was handed out; the handler's goroutine alone knows it
+	pacer batch.Pacer   // the handler's goroutine alone knows it
 	stop  chan struct{} // closed when no more deliveries are wanted
 	pumps sync.WaitGroup
 
@@ -159,7 +171,7 @@ type consumer struct {
 }
 
 func newConsumer(queue string, o ConsumeOptions, log *zap.Logger) *consumer {
-	return &consumer{queue: queue, o: o, log: log, ready: make(chan *Delivery, o.Prefetch), stop: make(chan struct{})}
+	return &consumer{queue: queue, o: o, log: log, pacer: batch.Pacer{Most: o.Pace}, ready: make(chan *Delivery, o.Prefetch), stop: make(chan struct{})}
 }
 
 // link prepares a connection for the consumer alone.
@@ -250,7 +262,18 @@ func (k *consumer) run(ctx, closed context.Context, handle func(context.Context,
 	if !k.o.HandOver {
 		k.giveBack()
 	}
+	defer k.flush()
 	return k.drain(closed)
+}
+
+// flush tells the broker of what it was to be told soon.
+func (k *consumer) flush() {
+	k.mu.Lock()
+	s := k.session
+	k.mu.Unlock()
+	if s != nil {
+		s.ack(nil)
+	}
 }
 
 // next waits for a message and takes what else is ready. It returns nil when ctx has ended.
@@ -259,29 +282,18 @@ func (k *consumer) next(ctx context.Context) []*Delivery {
 		select {
 		case <-ctx.Done():
 		case d := <-k.ready:
-			k.rest(ctx)
-			if batch := k.fill(d); len(batch) > 0 {
+			if len(k.ready)+1 < k.o.MaxBatch {
+				k.pacer.Wait(ctx.Done())
+			}
+			batch := k.fill(d)
+			k.pacer.Taken(len(batch))
+			if len(batch) > 0 {
 				k.hand(len(batch))
 				return batch
 			}
 		}
 	}
 	return nil
-}
-
-// rest keeps the pace.
-func (k *consumer) rest(ctx context.Context) {
-	defer func() { k.last = time.Now() }()
-	wait := k.o.Pace - time.Since(k.last)
-	if wait <= 0 || len(k.ready)+1 >= k.o.MaxBatch {
-		return
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // fill leaves out what the broker delivers again anyway.

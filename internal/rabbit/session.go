@@ -3,6 +3,7 @@ package rabbit
 import (
 	"slices"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -20,7 +21,16 @@ type session struct {
 	// low is the highest tag below which all are settled; settled are those above it.
 	low     uint64
 	settled map[uint64]struct{}
+	// soon are settled too, but the broker is yet to be told.
+	soon []uint64
 }
+
+const (
+	// ackWithin is how soon the broker is told at the latest of what AckSoon settled, and mostSoon of how many at once. An
+	// acknowledgement costs a quorum queue as much as a message.
+	ackWithin = 50 * time.Millisecond
+	mostSoon  = 256
+)
 
 func newSession(ch *amqp.Channel, name string, cork func() func() error) *session {
 	return &session{ch: ch, name: name, cork: cork, over: make(chan struct{}), settled: map[uint64]struct{}{}}
@@ -39,7 +49,7 @@ func (s *session) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
-		s.ended = true
+		s.ended, s.soon = true, nil
 		close(s.over)
 	}
 }
@@ -55,10 +65,34 @@ func (s *session) refuse(tag uint64, requeue bool) {
 	_ = s.ch.Nack(tag, false, requeue) // an error means that the connection is gone, and with it the delivery
 }
 
-// ack acknowledges in one frame all tags up to which nothing is left unsettled, the rest one by one.
+// ack acknowledges tags, and with them those that were to be acknowledged soon.
 func (s *session) ack(tags []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.soon = append(s.soon, tags...)
+	s.flush()
+}
+
+// ackSoon acknowledges tags together with others.
+func (s *session) ackSoon(tags []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || len(tags) == 0 {
+		return
+	}
+	if len(s.soon) == 0 {
+		time.AfterFunc(ackWithin, func() { s.ack(nil) })
+	}
+	if s.soon = append(s.soon, tags...); len(s.soon) >= mostSoon {
+		s.flush()
+	}
+}
+
+// flush is called with mu held. It acknowledges in one frame all tags up to which nothing is left unsettled, the rest one by
+// one.
+func (s *session) flush() {
+	tags := s.soon
+	s.soon = nil
 	if s.ended || len(tags) == 0 {
 		return
 	}

@@ -146,7 +146,7 @@ func TestDeletingAConsumerLeavesNothing(t *testing.T) {
 	access, err := s.Authenticate(ctx, contract.HashKey(plain), "orders")
 	require.NoError(t, err)
 	require.Empty(t, access.Consumer)
-	found, err := s.Candidates(ctx, []string{"orders"})
+	found, _, err := s.Candidates(ctx, []string{"orders"}, nil)
 	require.NoError(t, err)
 	require.Empty(t, found["orders"])
 	require.NoError(t, s.DeleteResource(ctx, "orders"))

@@ -30,15 +30,16 @@ type matchEntry struct {
 	candidates []Candidate
 }
 
-// Candidates returns the active subscriptions to each of the resources: one round trip while nothing changed, two after a
-// change. A resource that does not exist is missing from the answer.
-func (s *Store) Candidates(ctx context.Context, resources []string) (map[string][]Candidate, error) {
-	versions, err := s.matchVersions(ctx, resources)
+// Candidates returns the active subscriptions to each of the resources, and tells which of the events were marked by MarkSeen
+// within the last 24 h: one round trip while nothing changed, two after a change. A resource that does not exist is missing
+// from the answer.
+func (s *Store) Candidates(ctx context.Context, resources []string, events []EventKey) (map[string][]Candidate, []bool, error) {
+	versions, seen, err := s.versionsAndSeen(ctx, resources, events)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := s.refresh(ctx, versions); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s.match.mu.Lock()
 	defer s.match.mu.Unlock()
@@ -46,12 +47,13 @@ func (s *Store) Candidates(ctx context.Context, resources []string) (map[string]
 	for resource := range versions {
 		found[resource] = s.match.resources[resource].candidates
 	}
-	return found, nil
+	return found, seen, nil
 }
 
-// matchVersions reads the version of each resource that exists.
-func (s *Store) matchVersions(ctx context.Context, resources []string) (map[string]string, error) {
+// versionsAndSeen reads the version of each resource that exists, and which events were seen.
+func (s *Store) versionsAndSeen(ctx context.Context, resources []string, events []EventKey) (map[string]string, []bool, error) {
 	pipe := s.rdb.Pipeline()
+	marks := s.seen(ctx, pipe, events)
 	exist := make([]*redis.BoolCmd, len(resources))
 	version := make([]*redis.StringCmd, len(resources))
 	for i, resource := range resources {
@@ -59,19 +61,20 @@ func (s *Store) matchVersions(ctx context.Context, resources []string) (map[stri
 		version[i] = pipe.Get(ctx, s.key.matchVersion(resource))
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("reading the subscriptions' versions: %w", err)
+		return nil, nil, fmt.Errorf("reading the subscriptions' versions: %w", err)
 	}
 	versions := make(map[string]string, len(resources))
 	for i, resource := range resources {
 		// Exec tells the first error only, and a version that is not there hides what follows it.
 		if err := errors.Join(exist[i].Err(), missingIsFine(version[i].Err())); err != nil {
-			return nil, fmt.Errorf("reading the subscriptions' versions: %w", err)
+			return nil, nil, fmt.Errorf("reading the subscriptions' versions: %w", err)
 		}
 		if exist[i].Val() {
 			versions[resource] = version[i].Val()
 		}
 	}
-	return versions, nil
+	seen, err := marks()
+	return versions, seen, err
 }
 
 func missingIsFine(err error) error {

@@ -13,7 +13,7 @@ import (
 // ids are the subscriptions that are candidates for a resource; nil if it does not exist.
 func ids(t *testing.T, s *Store, resource string) []string {
 	t.Helper()
-	found, err := s.Candidates(ctx, []string{resource})
+	found, _, err := s.Candidates(ctx, []string{resource}, nil)
 	require.NoError(t, err)
 	candidates, known := found[resource]
 	if !known {
@@ -39,13 +39,13 @@ func TestCandidates(t *testing.T) {
 	paused.Status = contract.StatusPaused
 	create(t, s, paused)
 
-	found, err := s.Candidates(ctx, []string{"orders", "empty", "none"})
+	found, _, err := s.Candidates(ctx, []string{"orders", "empty", "none"}, nil)
 	require.NoError(t, err)
 	require.Len(t, found, 2)
 	require.Empty(t, found["empty"])
 	require.ElementsMatch(t, []Candidate{{"sub_1", []string{"a.*", "b"}, false}, {"sub_2", []string{}, true}}, found["orders"])
 	require.True(t, contract.MatchesType(found["orders"][0].Types, "b"))
-	none, err := s.Candidates(ctx, nil)
+	none, _, err := s.Candidates(ctx, nil, nil)
 	require.NoError(t, err)
 	require.Empty(t, none)
 }
@@ -70,7 +70,7 @@ func TestCandidatesAreNeverOld(t *testing.T) {
 	change("sub_03", func(sub *contract.Subscription) { sub.Status = contract.StatusActive })
 	require.Contains(t, ids(t, listener, "orders"), "sub_03")
 	change("sub_04", func(sub *contract.Subscription) { sub.Types = []string{"only.this"} })
-	found, err := listener.Candidates(ctx, []string{"orders"})
+	found, _, err := listener.Candidates(ctx, []string{"orders"}, nil)
 	require.NoError(t, err)
 	require.Contains(t, found["orders"], Candidate{"sub_04", []string{"only.this"}, false})
 	require.NoError(t, api.DeleteSubscription(ctx, "sub_05"))
@@ -110,6 +110,6 @@ func TestCandidatesAfterALossOfAllData(t *testing.T) {
 func TestCandidatesHideNoError(t *testing.T) {
 	s := withResource(t, open(t), "orders")
 	require.NoError(t, s.rdb.LPush(ctx, s.key.matchVersion("payments"), "no string").Err())
-	_, err := s.Candidates(ctx, []string{"orders", "payments"})
+	_, _, err := s.Candidates(ctx, []string{"orders", "payments"}, nil)
 	require.Error(t, err)
 }

@@ -29,23 +29,26 @@ func digest(parts ...string) string {
 	return string(sum[:16])
 }
 
-// Seen tells which of the events were marked within the last 24 h, in one round trip.
-func (s *Store) Seen(ctx context.Context, events []EventKey) ([]bool, error) {
-	seen := make([]bool, len(events))
+// seen asks which of the events were marked within the last 24 h; the answer can be had once the pipeline has been executed.
+func (s *Store) seen(ctx context.Context, pipe redis.Pipeliner, events []EventKey) (answer func() ([]bool, error)) {
 	if len(events) == 0 {
+		return func() ([]bool, error) { return nil, nil }
+	}
+	asked := pipe.MGet(ctx, s.seenKeys(events)...)
+	return func() ([]bool, error) {
+		marks, err := asked.Result()
+		if err != nil {
+			return nil, fmt.Errorf("looking for events that were seen: %w", err)
+		}
+		seen := make([]bool, len(events))
+		for i, mark := range marks {
+			seen[i] = mark != nil
+		}
 		return seen, nil
 	}
-	marks, err := s.rdb.MGet(ctx, s.seenKeys(events)...).Result()
-	if err != nil {
-		return nil, fmt.Errorf("looking for events that were seen: %w", err)
-	}
-	for i, mark := range marks {
-		seen[i] = mark != nil
-	}
-	return seen, nil
 }
 
-// MarkSeen marks events as seen.
+// MarkSeen marks events as seen; Candidates tells.
 func (s *Store) MarkSeen(ctx context.Context, events []EventKey) error {
 	for chunk := range slices.Chunk(events, mostPerScript) {
 		if err := markSeen.Run(ctx, s.rdb, s.seenKeys(chunk), int64(seenLife/time.Second)).Err(); err != nil {

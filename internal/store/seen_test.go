@@ -12,7 +12,7 @@ func TestSeen(t *testing.T) {
 	s, other := pair(t)
 	events := []EventKey{{"orders", "/a", "1"}, {"orders", "/a", "2"}, {"payments", "/a", "1"}, {"orders", "/b", "1"}, {"orders", "/a1", ""}, {"orders", "/", "a1"}}
 	seen := func() []bool {
-		got, err := other.Seen(ctx, events)
+		_, got, err := other.Candidates(ctx, nil, events)
 		require.NoError(t, err)
 		return got
 	}
@@ -26,7 +26,7 @@ func TestSeen(t *testing.T) {
 	left, err := s.rdb.TTL(ctx, s.key.seen(events[0].digest())).Result()
 	require.NoError(t, err)
 	require.InDelta(t, seenLife.Seconds(), left.Seconds(), 60)
-	none, err := s.Seen(ctx, nil)
+	_, none, err := s.Candidates(ctx, nil, nil)
 	require.NoError(t, err)
 	require.Empty(t, none)
 }
@@ -46,7 +46,7 @@ func TestManyAreMarkedAsSeen(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	seen, err := s.Seen(ctx, events)
+	_, seen, err := s.Candidates(ctx, nil, events)
 	require.NoError(t, err)
 	require.NotContains(t, seen, false)
 }

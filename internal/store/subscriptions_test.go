@@ -103,7 +103,7 @@ func TestCreateAndDeleteRace(t *testing.T) {
 	wg.Wait()
 	subs, _, err := s.Subscriptions(ctx, "con_1", "orders", "", 100)
 	require.NoError(t, err)
-	found, err := s.Candidates(ctx, []string{"orders"})
+	found, _, err := s.Candidates(ctx, []string{"orders"}, nil)
 	require.NoError(t, err)
 	require.Len(t, found["orders"], len(subs))
 }

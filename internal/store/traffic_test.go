@@ -50,9 +50,7 @@ func (w *work) batch(tb testing.TB) {
 			places = append(places, Place{"line_" + id, id})
 		}
 	}
-	_, err := w.Candidates(ctx, []string{"orders"})
-	require.NoError(tb, err)
-	_, err = w.Seen(ctx, events)
+	_, _, err := w.Candidates(ctx, []string{"orders"}, events)
 	require.NoError(tb, err)
 	require.NoError(tb, w.JoinLines(ctx, places))
 	require.NoError(tb, w.MarkSeen(ctx, events))
@@ -119,7 +117,7 @@ func TestTrafficPerDelivery(t *testing.T) {
 func TestTrafficIsCounted(t *testing.T) {
 	s := open(t)
 	require.NoError(t, s.Ping(ctx))
-	_, err := s.Candidates(ctx, []string{"a", "b"})
+	_, _, err := s.Candidates(ctx, []string{"a", "b"}, nil)
 	require.NoError(t, err)
 	c, r := s.Traffic()
 	require.EqualValues(t, 5, c)

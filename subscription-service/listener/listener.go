@@ -2,7 +2,11 @@
 // command for each subscription that wants one. The way of a batch is one line of stages:
 //
 //	read → look candidates and seen events up, once → match → ordered deliveries join their lines
-//	→ publish the events for the archive, commands and dead letters, confirmed → mark the events as seen → acknowledge
+//	→ publish the events for the archive, commands and dead letters, confirmed
+//
+// and, together with other batches and beside the next ones,
+//
+//	→ mark the events as seen → acknowledge
 //
 // Nothing is acknowledged before all that follows from the batch is confirmed. While Redis or the broker can't be asked, the
 // batch is kept and tried again. An event counts as seen once its commands are confirmed: it is no use to tell a second one of
@@ -15,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,10 +31,9 @@ import (
 
 // Store is what the listener needs to know and to leave behind; *store.Store is one.
 type Store interface {
-	// Candidates are the active subscriptions of resources. A resource that does not exist is missing from the answer.
-	Candidates(ctx context.Context, resources []string) (map[string][]store.Candidate, error)
-	// Seen tells of each event, in the order asked, whether it was marked within a day.
-	Seen(ctx context.Context, events []store.EventKey) ([]bool, error)
+	// Candidates are the active subscriptions of resources, and tell of each event, in the order asked, whether it was marked
+	// as seen within a day. A resource that does not exist is missing from the answer.
+	Candidates(ctx context.Context, resources []string, events []store.EventKey) (map[string][]store.Candidate, []bool, error)
 	MarkSeen(ctx context.Context, events []store.EventKey) error
 	// JoinLines gives deliveries their places, in order. Who has a place keeps it.
 	JoinLines(ctx context.Context, places []store.Place) error
@@ -55,7 +57,8 @@ type Listener struct {
 	// Wait pauses before try n (from 1) after a failure, or returns when ctx ends; a growing wait unless it is set.
 	Wait func(ctx context.Context, n int)
 
-	trouble atomic.Pointer[error]
+	trouble sync.Map // what is tried again and again → error
+	fresh   fresh
 }
 
 const (
@@ -65,33 +68,44 @@ const (
 	publishTimeout = 30 * time.Second
 )
 
-// Ready tells what the batch under way waits for; nil if nothing holds it.
-func (l *Listener) Ready(context.Context) error {
-	if err := l.trouble.Load(); err != nil {
-		return *err
-	}
-	return nil
+// Ready tells what the batches under way wait for; nil if nothing holds them.
+func (l *Listener) Ready(context.Context) (err error) {
+	l.trouble.Range(func(_, trouble any) bool {
+		err, _ = trouble.(error)
+		return false
+	})
+	return err
 }
 
-// Consume options: what is ready goes into a batch, and the next ones are fetched meanwhile. What a batch leaves unsettled when
-// it is handled stays so, and needs no waiting for.
+// Consume options: what is ready goes into a batch, while others are fetched and marked.
 const (
 	maxBatch = 200
-	prefetch = 2 * maxBatch
-	// pace is how far batches lie apart at least: events that come one by one would otherwise cost several round trips each.
-	pace    = 4 * time.Millisecond
-	noDrain = time.Nanosecond
+	prefetch = 4 * maxBatch
+	// pace is how far batches are kept apart at most: events that come one by one would otherwise cost several round trips each.
+	pace = 12 * time.Millisecond
+	// leaving is how long it takes at most to leave to the broker what can't be finished.
+	leaving = time.Second
 )
 
-// Run listens until ctx ends. The batch under way is finished then, for as long as drain, or else goes back to the queue in its
+// Run listens until ctx ends. What is under way is finished then, for as long as drain, or else goes back to the queue in its
 // old place: before what was fetched behind it. An error is final.
 func (l *Listener) Run(ctx context.Context, conn *rabbit.Conn, drain time.Duration) error {
 	work, cancel := outlast(ctx, drain)
 	defer cancel()
-	options := rabbit.ConsumeOptions{Prefetch: prefetch, MaxBatch: maxBatch, Drain: noDrain, HandOver: true, Pace: pace}
+	done := make(chan published, prefetch/maxBatch)
+	var finishing sync.WaitGroup
+	finishing.Go(func() { l.finish(ctx, work, done) })
+	options := rabbit.ConsumeOptions{Prefetch: prefetch, MaxBatch: maxBatch, Drain: drain + leaving, HandOver: true, Pace: pace}
 	err := conn.Consume(ctx, l.Names.Events, options, func(_ context.Context, batch []*rabbit.Delivery) {
-		settle(batch, l.process(ctx, work, messagesOf(batch)))
+		jobs, err := l.handle(ctx, work, messagesOf(batch))
+		if err != nil {
+			rabbit.Leave(batch)
+			return
+		}
+		done <- published{batch, jobs}
 	})
+	close(done)
+	finishing.Wait()
 	if errors.Is(err, rabbit.ErrDrain) {
 		l.Log.Info("a batch goes back to the queue", zap.Error(err))
 		return nil
@@ -114,52 +128,19 @@ func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
 	return messages
 }
 
-// fate is what becomes of a message of the queue.
-type fate int
-
-const (
-	keep fate = iota // not all that follows from it is confirmed: unsettled, it goes back when the connection ends
-	done
-	bury // not even its dead letter can be published: the broker moves it, without the reason, which the log has
-)
-
-// settle acknowledges what is done, in as few frames as possible.
-func settle(batch []*rabbit.Delivery, fates []fate) {
-	acks := make([]*rabbit.Delivery, 0, len(batch))
-	for i, d := range batch {
-		switch fates[i] {
-		case done:
-			acks = append(acks, d)
-		case bury:
-			d.Reject()
-		case keep: // given back one by one it would come after what was fetched behind it
-		}
-	}
-	rabbit.AckAll(acks)
-}
-
-// process takes a batch through the stages and tells what becomes of each message. stop ends when no more tries are wanted;
-// work ends when what is under way must end too.
-func (l *Listener) process(stop, work context.Context, messages []rabbit.Message) []fate {
+// handle takes a batch through the stages up to the confirmed publish. stop ends when no more tries are wanted; work ends when
+// what is under way must end too.
+func (l *Listener) handle(stop, work context.Context, messages []rabbit.Message) ([]*job, error) {
 	l.Metrics.batch.Observe(float64(len(messages)))
 	jobs := read(messages)
-	fates := make([]fate, len(jobs))
 	if err := l.match(stop, work, jobs); err != nil {
-		return fates
+		return nil, err
 	}
 	if err := l.publish(stop, work, jobs); err != nil {
-		return fates
+		return nil, err
 	}
-	if err := l.mark(stop, work, jobs); err != nil {
-		return fates
-	}
-	for i, job := range jobs {
-		if fates[i] = done; job.stuck {
-			fates[i] = bury
-		}
-		l.count(job)
-	}
-	return fates
+	l.fresh.add(jobs)
+	return jobs, nil
 }
 
 func (l *Listener) count(job *job) {
@@ -188,7 +169,7 @@ func (l *Listener) match(stop, work context.Context, jobs []*job) error {
 	var candidates map[string][]store.Candidate
 	var seen []bool
 	err := l.untilItWorks(stop, "looking subscriptions up", func() (err error) {
-		candidates, seen, err = l.lookUp(work, resourcesOf(events), keysOf(events))
+		candidates, seen, err = l.Store.Candidates(work, resourcesOf(events), keysOf(events))
 		return err
 	})
 	if err != nil {
@@ -197,34 +178,9 @@ func (l *Listener) match(stop, work context.Context, jobs []*job) error {
 	for _, job := range events {
 		job.match(candidates)
 	}
-	dropRepeated(events, seen)
+	dropRepeated(events, l.fresh.or(events, seen))
 	l.Metrics.match.Observe(l.Now().Sub(start).Seconds())
 	return nil
-}
-
-// lookUp asks both questions at a time, so that they take as long as one.
-func (l *Listener) lookUp(ctx context.Context, resources []string, events []store.EventKey) (map[string][]store.Candidate, []bool, error) {
-	var seen []bool
-	var seenErr error
-	var asking sync.WaitGroup
-	asking.Go(func() { seen, seenErr = l.Store.Seen(ctx, events) })
-	candidates, err := l.Store.Candidates(ctx, resources)
-	asking.Wait()
-	return candidates, seen, errors.Join(err, seenErr)
-}
-
-// mark remembers the events whose commands are confirmed. A dead letter may come again once its fault is mended.
-func (l *Listener) mark(stop, work context.Context, jobs []*job) error {
-	var events []store.EventKey
-	for _, j := range alive(jobs) {
-		if j.commands > 0 {
-			events = append(events, j.key())
-		}
-	}
-	if len(events) == 0 {
-		return nil
-	}
-	return l.untilItWorks(stop, "marking events as seen", func() error { return l.Store.MarkSeen(work, events) })
 }
 
 // untilItWorks tries again and again, with a growing wait, until stop ends; only then it returns an error. What no other try
@@ -233,14 +189,14 @@ func (l *Listener) untilItWorks(stop context.Context, what string, try func() er
 	for n := 1; ; n++ {
 		err := try()
 		if err == nil || errors.Is(err, rabbit.ErrTooLarge) {
-			l.trouble.Store(nil)
+			l.trouble.Delete(what)
 			return err
 		}
 		err = fmt.Errorf("%s: %w", what, err)
 		if stop.Err() != nil {
 			return err
 		}
-		l.trouble.Store(&err)
+		l.trouble.Store(what, err)
 		l.Log.Warn("the batch has to wait", zap.Error(err), zap.Int("try", n))
 		l.wait(stop, n)
 	}

@@ -51,6 +51,30 @@ type fake struct {
 	limit      func(rabbit.Message) bool // what is too large
 }
 
+// fate is what becomes of a message of the queue.
+type fate int
+
+const (
+	keep fate = iota // not all that follows from it is done: it goes back when the connection ends
+	done
+	bury // not even its dead letter can be published
+)
+
+// process takes a batch through all stages.
+func (l *Listener) process(stop, work context.Context, messages []rabbit.Message) []fate {
+	fates := make([]fate, len(messages))
+	jobs, err := l.handle(stop, work, messages)
+	if err != nil || l.conclude(stop, work, jobs) != nil {
+		return fates
+	}
+	for i, job := range jobs {
+		if fates[i] = done; job.stuck {
+			fates[i] = bury
+		}
+	}
+	return fates
+}
+
 func newFake(t *testing.T) *fake {
 	f := &fake{t: t, candidates: map[string][]store.Candidate{}, seen: map[store.EventKey]bool{}, lines: map[string][]string{}, taken: map[string]int{}, limit: tooManyHeaders}
 	f.listener = &Listener{
@@ -68,12 +92,12 @@ func tooManyHeaders(m rabbit.Message) bool {
 	return size > rabbit.MaxHeaders
 }
 
-func (f *fake) Candidates(_ context.Context, resources []string) (map[string][]store.Candidate, error) {
+func (f *fake) Candidates(_ context.Context, resources []string, events []store.EventKey) (map[string][]store.Candidate, []bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lookups++
 	if err := next(&f.storeErrs); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	found := map[string][]store.Candidate{}
 	for _, r := range resources {
@@ -81,17 +105,11 @@ func (f *fake) Candidates(_ context.Context, resources []string) (map[string][]s
 			found[r] = slices.Clone(c)
 		}
 	}
-	return found, nil
-}
-
-func (f *fake) Seen(_ context.Context, events []store.EventKey) ([]bool, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	seen := make([]bool, len(events))
 	for i, e := range events {
 		seen[i] = f.seen[e]
 	}
-	return seen, nil
+	return found, seen, nil
 }
 
 func (f *fake) MarkSeen(_ context.Context, events []store.EventKey) error {

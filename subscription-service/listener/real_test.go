@@ -191,8 +191,8 @@ func (r *real) archived(resource string, n int) []contract.Archived {
 // away is a store that can't be asked.
 type away struct{ *store.Store }
 
-func (away) Candidates(context.Context, []string) (map[string][]store.Candidate, error) {
-	return nil, errors.New("away")
+func (away) Candidates(context.Context, []string, []store.EventKey) (map[string][]store.Candidate, []bool, error) {
+	return nil, nil, errors.New("away")
 }
 
 func TestTheNextListenerGetsTheEventsInOrder(t *testing.T) {

@@ -20,7 +20,10 @@ const (
 )
 
 // window is what one stretch of steady traffic showed, in milliseconds.
-type window struct{ p50, p99, achieved float64 }
+type window struct {
+	p50, p99, achieved float64
+	sample             // the CPU time of its deliveries
+}
 
 // latency is figure b.
 func (b *bench) latency(ctx context.Context) error {
@@ -54,9 +57,24 @@ func (b *bench) reportLatency(loads []load, windows [][]window) {
 		t.Rows = append(t.Rows, row{l.name, medianOf(windows[i])})
 	}
 	b.report.add(t)
+	b.report.add(windowCosts(loads, windows))
 	b.report.atMost("b", "p50 at 100/s, ms", t.Rows[0].Values[0], 5)
 	b.report.atMost("b", "p99 at 100/s, ms", t.Rows[0].Values[1], 20)
 	b.report.atMost("b", "p99 at half load, ms", t.Rows[2].Values[1], 50)
+}
+
+// windowCosts shows whether a load's latency is that of a machine which has nothing left to give.
+func windowCosts(loads []load, windows [][]window) table {
+	pipelines, samples := make([]pipeline, len(loads)), make([][]sample, len(loads))
+	for i, l := range loads {
+		pipelines[i] = pipeline{name: l.name}
+		for _, w := range windows[i] {
+			samples[i] = append(samples[i], w.sample)
+		}
+	}
+	t := costTable(pipelines, samples)
+	t.Figure = "b"
+	return t
 }
 
 func medianOf(windows []window) []float64 {
@@ -88,13 +106,19 @@ type load struct {
 
 // steady runs one window and waits until the pipeline is empty again.
 func (b *bench) steady(ctx context.Context, l load) (w window, err error) {
+	running, err := b.processes()
+	if err != nil {
+		return w, err
+	}
 	if l.bare != nil {
 		helper, err := startChild(roleBare, l.bare, new(bool))
 		if err != nil {
 			return w, err
 		}
 		defer func() { _ = helper.stop() }() // it has nothing left to do
+		running = running.with("bench: bare", helper.pid())
 	}
+	before, machine := running.cpu(), machineCPU()
 	if err := b.receiver.forget(ctx); err != nil {
 		return w, err
 	}
@@ -107,7 +131,8 @@ func (b *bench) steady(ctx context.Context, l load) (w window, err error) {
 		return w, err
 	}
 	counted := got.Latencies[min(int(l.rate*leadIn.Seconds()), len(got.Latencies)/2):]
-	return window{percentile(counted, 0.5), percentile(counted, 0.99), float64(sent) / b.window.Seconds()}, nil
+	cost := newSample(sent, b.window, before, running.cpu(), machineCPU()-machine)
+	return window{percentile(counted, 0.5), percentile(counted, 0.99), float64(sent) / b.window.Seconds(), cost}, nil
 }
 
 // publishPaced publishes at a rate, whether or not what was published before has been confirmed: a pipeline that is slow

@@ -83,11 +83,10 @@ func (b *bench) throughput(ctx context.Context) error {
 
 // measureOnce runs one round: the pipeline warm, published as fast as the broker confirms, until the last callback.
 func (b *bench) measureOnce(ctx context.Context, p pipeline, events int) (s sample, err error) {
-	running, err := findProcesses(b.runDir)
+	running, err := b.processes()
 	if err != nil {
 		return s, err
 	}
-	running = running.with("bench: receiver", b.receiver.pid()).with("bench: producer", os.Getpid())
 	if p.bare != nil {
 		helper, err := startChild(roleBare, p.bare, new(bool))
 		if err != nil {
@@ -105,6 +104,12 @@ func (b *bench) measureOnce(ctx context.Context, p pipeline, events int) (s samp
 		return s, err
 	}
 	return newSample(events, took, before, running.cpu(), machineCPU()-machine), nil
+}
+
+// processes are those of the stack and of the bench.
+func (b *bench) processes() (processes, error) {
+	running, err := findProcesses(b.runDir)
+	return running.with("bench: receiver", b.receiver.pid()).with("bench: producer", os.Getpid()), err
 }
 
 func newSample(events int, took time.Duration, before, after map[string]time.Duration, machine time.Duration) sample {
