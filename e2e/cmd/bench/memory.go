@@ -70,12 +70,12 @@ func (b *bench) fill(ctx context.Context, want int) (idle, full resident, hangin
 		return nil, nil, 0, err
 	}
 	idle = residentNow(running)
-	subs, err := b.subscribeHanging(ctx, (want+inFlightPerSubscription-1)/inFlightPerSubscription,
+	subs, err := b.subscribeOthers(ctx, (want+inFlightPerSubscription-1)/inFlightPerSubscription, pathHang,
 		map[string]any{"max_in_flight": inFlightPerSubscription, "timeouts": map[string]string{"header": "55s", "total": "55s"}})
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	defer func() { err = errors.Join(err, b.endHanging(ctx, subs)) }()
+	defer func() { err = errors.Join(err, b.endOthers(ctx, subs)) }()
 	p := b.loadTo(subs, 0).pipeline
 	if err := publishAll(ctx, p, b.newRound(), want); err != nil {
 		return nil, nil, 0, err

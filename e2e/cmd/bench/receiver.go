@@ -17,6 +17,12 @@ import (
 
 const roleReceiver = "receiver"
 
+// Paths of the endpoints that are not counted: one that hangs, and one that answers.
+const (
+	pathHang  = "/hang"
+	pathOther = "/other"
+)
+
 // hangFor is how long an endpoint that hangs does so.
 const hangFor = 30 * time.Second
 
@@ -96,9 +102,11 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if _, err := body.ReadFrom(req.Body); err != nil {
 		return
 	}
-	if req.URL.Path == "/hang" {
+	switch req.URL.Path {
+	case pathHang:
 		r.hang(req.Context())
-	} else {
+	case pathOther:
+	default:
 		r.count(stampOf(body.Bytes()), time.Now().UnixNano())
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -109,7 +109,10 @@ func (b *bench) measureOnce(ctx context.Context, p pipeline, events int) (s samp
 // processes are those of the stack and of the bench.
 func (b *bench) processes() (processes, error) {
 	running, err := findProcesses(b.runDir)
-	return running.with("bench: receiver", b.receiver.pid()).with("bench: producer", os.Getpid()), err
+	if err != nil {
+		return nil, err
+	}
+	return running.with("bench: receiver", b.receiver.pid()).with("bench: producer", os.Getpid()), nil
 }
 
 func newSample(events int, took time.Duration, before, after map[string]time.Duration, machine time.Duration) sample {
