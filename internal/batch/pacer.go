@@ -3,29 +3,28 @@ package batch
 
 import "time"
 
-const (
-	// least is how far batches lie apart at least: what comes one by one at a moderate rate would otherwise cost a round trip
-	// each.
-	least = 4 * time.Millisecond
-	// each member of a batch lets the next one wait that much longer: the more comes, the more is worth gathering, while at a
-	// low rate nobody waits.
-	each = 2 * time.Millisecond
-)
+// worthwhile is how many members a batch should have to be waited for.
+const worthwhile = 3
 
-// Pacer keeps batches apart, the further the larger they are. What comes later than that after the last batch does not wait.
-// It is for one goroutine at a time.
+// memory is over how many waits the rate is averaged.
+const memory = 5
+
+// Pacer keeps batches apart as soon as so much comes that it pays: at a low rate nobody waits, and above it a round trip serves
+// several. It is for one goroutine at a time.
 type Pacer struct {
-	// Most is how far apart batches are kept at most.
+	// Most is how far apart batches are kept.
 	Most time.Duration
 
 	last time.Time
-	size int
+	rate float64 // per second, smoothed
 }
 
 // Wait returns when the next batch may be taken, or stop is closed.
 func (p *Pacer) Wait(stop <-chan struct{}) {
-	apart := min(max(least, time.Duration(p.size)*each), p.Most)
-	if rest := apart - time.Since(p.last); rest > 0 {
+	if p.rate*p.Most.Seconds() < worthwhile {
+		return
+	}
+	if rest := p.Most - time.Since(p.last); rest > 0 {
 		timer := time.NewTimer(rest)
 		defer timer.Stop()
 		select {
@@ -36,4 +35,11 @@ func (p *Pacer) Wait(stop <-chan struct{}) {
 }
 
 // Taken notes a batch's size.
-func (p *Pacer) Taken(size int) { p.last, p.size = time.Now(), size }
+func (p *Pacer) Taken(size int) {
+	now := time.Now()
+	if !p.last.IsZero() && p.Most > 0 {
+		apart := max(now.Sub(p.last), time.Millisecond).Seconds()
+		p.rate += min(1, apart/p.Most.Seconds()/memory) * (float64(size)/apart - p.rate)
+	}
+	p.last = now
+}

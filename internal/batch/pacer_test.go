@@ -8,43 +8,62 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// waits is how long the batch after one of a size waits that was taken a while ago.
-func waits(t *testing.T, size int, ago time.Duration) (waited time.Duration) {
+const most = 20 * time.Millisecond
+
+// paced takes batches as one member after another comes, for a second, and returns how many of how many members.
+func paced(t *testing.T, p *Pacer, every time.Duration) (batches, members int) {
 	t.Helper()
-	synctest.Test(t, func(*testing.T) {
-		p := &Pacer{Most: 20 * time.Millisecond}
-		p.Taken(size)
-		time.Sleep(ago)
-		begin := time.Now()
+	begin := time.Now()
+	for taken := 0; ; taken = members {
+		time.Sleep(time.Until(begin.Add(time.Duration(taken) * every)))
 		p.Wait(nil)
-		waited = time.Since(begin)
+		if time.Since(begin) >= time.Second {
+			return batches, members
+		}
+		members = int(time.Since(begin)/every) + 1
+		p.Taken(members - taken)
+		batches++
+	}
+}
+
+func TestWhatComesAtALowRateDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		batches, members := paced(t, &Pacer{Most: most}, 10*time.Millisecond)
+		require.Equal(t, members, batches)
 	})
-	return waited
 }
 
-func TestBatchesLieApartTheFurtherTheLargerTheyAre(t *testing.T) {
-	require.Equal(t, 4*time.Millisecond, waits(t, 1, 0))
-	require.Equal(t, 10*time.Millisecond, waits(t, 5, 0))
-	require.Equal(t, 20*time.Millisecond, waits(t, 1000, 0))
-	require.Equal(t, 7*time.Millisecond, waits(t, 5, 3*time.Millisecond))
+func TestBatchesAreGatheredOnceMuchComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		batches, members := paced(t, &Pacer{Most: most}, time.Millisecond)
+		require.Greater(t, members, 900)
+		require.InDelta(t, time.Second/most, batches, 60, "a few go at once, before it is known how much comes")
+		require.Less(t, batches, members/6)
+	})
 }
 
-func TestWhatComesLateDoesNotWait(t *testing.T) {
-	require.Zero(t, waits(t, 1, 4*time.Millisecond))
-	require.Zero(t, waits(t, 1000, time.Second))
-	synctest.Test(t, func(*testing.T) {
-		begin := time.Now()
-		(&Pacer{Most: time.Second}).Wait(nil)
-		require.Zero(t, time.Since(begin), "the first")
+func TestAfterARestNobodyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Most: most}
+		paced(t, p, time.Millisecond)
+		time.Sleep(time.Second)
+		for range 3 {
+			begin := time.Now()
+			p.Wait(nil)
+			require.Zero(t, time.Since(begin))
+			p.Taken(1)
+			time.Sleep(most)
+		}
 	})
 }
 
 func TestTheEndDoesNotWait(t *testing.T) {
-	synctest.Test(t, func(*testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Most: most}
+		paced(t, p, time.Millisecond)
+		p.Taken(1)
 		stop := make(chan struct{})
 		close(stop)
-		p := &Pacer{Most: time.Hour}
-		p.Taken(1e6)
 		begin := time.Now()
 		p.Wait(stop)
 		require.Zero(t, time.Since(begin))

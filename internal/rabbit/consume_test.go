@@ -178,6 +178,40 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// With a prefetch of one the next message shows that the broker has learned of the one before.
+func TestTheBrokerLearnsSoonOfAckSoon(t *testing.T) {
+	url := brokerURL(t)
+	noLeaks(t)
+	c := open(t, url)
+	publish(t, c, each(numbered(3), c.Names().ToCommands)...)
+	got, stop := collect(t, c, c.Names().Commands, ConsumeOptions{Prefetch: 1})
+	for range 3 {
+		AckSoon([]*Delivery{receive(t, got)})
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if n := depth(t, url, c.Names().Commands); n != 0 {
+		t.Errorf("%d are left: the end did not tell the broker of the last one", n)
+	}
+}
+
+// What was left goes back, and nobody waits for it.
+func TestLeave(t *testing.T) {
+	url := brokerURL(t)
+	noLeaks(t)
+	c := open(t, url)
+	publish(t, c, c.Names().ToEvents("orders.x", Message{ID: "0"}), c.Names().ToEvents("orders.x", Message{ID: "1"}))
+	got, stop := collect(t, c, c.Names().Events, ConsumeOptions{Prefetch: 2, HandOver: true, Drain: time.Hour})
+	Leave([]*Delivery{receive(t, got), receive(t, got)})
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if n := depth(t, url, c.Names().Events); n != 2 {
+		t.Errorf("%d are left, want 2", n)
+	}
+}
+
 func TestDrainEnds(t *testing.T) {
 	url := brokerURL(t)
 	noLeaks(t)

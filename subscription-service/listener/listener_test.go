@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -309,6 +310,46 @@ func TestABatchThatIsHandedOutAgainIsArchivedAgain(t *testing.T) {
 	f.archived("orders", 2)
 	f.send(someEvent(1))
 	f.archived("orders", 2)
+}
+
+// Until Redis knows, the listener itself does.
+func TestAnEventThatIsYetToBeMarkedIsKnownAgain(t *testing.T) {
+	f := newFake(t)
+	f.subscribe("sub_1", "orders")
+	first, err := f.listener.handle(never(), never(), []rabbit.Message{someEvent(1)})
+	require.NoError(t, err)
+	second, err := f.listener.handle(never(), never(), []rabbit.Message{someEvent(1)})
+	require.NoError(t, err)
+	f.commands(1)
+	require.NoError(t, f.listener.conclude(never(), never(), first))
+	require.NoError(t, f.listener.conclude(never(), never(), second))
+	require.Empty(t, f.listener.fresh.events)
+	f.send(someEvent(1))
+	f.commands(0)
+}
+
+func TestBatchesAreMarkedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.subscribe("sub_1", "orders")
+		all := make(chan published, 3)
+		for i := range 3 {
+			jobs, err := f.listener.handle(never(), never(), []rabbit.Message{someEvent(i)})
+			require.NoError(t, err)
+			all <- published{jobs: jobs}
+		}
+		some := <-all
+		f.listener.gather(never(), &some, all)
+		require.Len(t, some.jobs, 3)
+		begin := time.Now()
+		stopped, stop := context.WithCancel(never())
+		stop()
+		f.listener.gather(stopped, &some, all)
+		require.Zero(t, time.Since(begin), "the end does not wait for more")
+		many := published{jobs: make([]*job, maxBatch)}
+		f.listener.gather(never(), &many, all)
+		require.Zero(t, time.Since(begin), "enough does not wait for more")
+	})
 }
 
 func TestWhatIsTooLargeForTheArchiveIsDelivered(t *testing.T) {
