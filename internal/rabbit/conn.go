@@ -64,6 +64,7 @@ func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	}
 	l, err := c.connect(ctx, func() (*link, func(*amqp.Connection) error) {
 		l := &link{name: c.name, log: c.log, frames: c.frames}
+		l.restored = func() { _ = c.declareArchive(l.ctx) }
 		return l, func(conn *amqp.Connection) (err error) {
 			if _, err = c.topologyChannel(conn); err != nil {
 				return err
@@ -77,7 +78,21 @@ func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	}
 	c.link = l
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if err := c.declareArchive(ctx); errors.Is(err, errTopology) {
+		return nil, errors.Join(err, c.Close())
+	}
 	return c, nil
+}
+
+// declareArchive tells of what fails, and leaves it at that: see Names.archive.
+func (c *Conn) declareArchive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
+	defer cancel()
+	err := c.names.declareArchive(func() (*amqp.Connection, error) { return dialPlain(ctx, c.url, c.name+" declaring the archive") })
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		c.log.Error("broker: there is no archive to replay from", zap.Error(err))
+	}
+	return err
 }
 
 // Names are those of the connection's namespace.

@@ -46,6 +46,9 @@ type link struct {
 	// before and after run around the library's recovery of the topology; stop when it is lost.
 	before, stop func()
 	after        func() error
+	// restored runs beside the link once it is up again after a loss; it ends with ctx.
+	restored  func()
+	restoring sync.WaitGroup
 
 	ctx    context.Context // ends with close: no more dialling
 	cancel context.CancelFunc
@@ -102,6 +105,21 @@ func (l *link) dial(ctx context.Context, url string, setup func(*amqp.Connection
 	}
 	l.rise(true)
 	return nil
+}
+
+// dialPlain makes a connection that does not recover, and breaks when ctx ends.
+func dialPlain(ctx context.Context, url, name string) (*amqp.Connection, error) {
+	properties := amqp.NewConnectionProperties()
+	properties.SetClientConnectionName(name)
+	return amqp.DialConfig(url, amqp.Config{Properties: properties, Dial: func(network, addr string) (net.Conn, error) {
+		c, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		context.AfterFunc(ctx, func() { _ = c.Close() })
+		s := newSocket(c, nil)
+		return s, s.SetDeadline(time.Now().Add(dialTimeout)) // lifted by the library once the connection is open
+	}})
 }
 
 // dialSocket replaces the library's dialler, which can't be interrupted.
@@ -244,12 +262,20 @@ func (l *link) shut() error {
 	defer stuck.Stop()
 	up := l.isUp()
 	l.fall(ErrClosed)
+	l.endRestoring()
 	if up && !l.conn.IsClosed() {
 		_ = l.conn.Close() // closed in any case; an error says that the broker went first
 	} else {
 		l.dropSocket() // recovery is running and gives up now; Close would keep it from cleaning up
 	}
 	return l.awaitRelease()
+}
+
+// endRestoring is called once ctx has ended.
+func (l *link) endRestoring() {
+	l.recoverMu.Lock() // so that nothing more begins
+	defer l.recoverMu.Unlock()
+	l.restoring.Wait()
 }
 
 func (l *link) awaitRelease() error {
@@ -304,6 +330,9 @@ func (l *link) recovered(conn *amqp.Connection) bool {
 	}
 	l.recovering = false
 	l.rise(false)
+	if l.restored != nil && l.ctx.Err() == nil {
+		l.restoring.Go(l.restored)
+	}
 	return true
 }
 

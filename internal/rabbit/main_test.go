@@ -133,7 +133,7 @@ func deleteAll(t testing.TB, url string, n Names) {
 		return
 	}
 	exchanges, queues := n.topology()
-	for _, q := range queues {
+	for _, q := range append(queues, n.archive()) {
 		_, _ = ch.QueueDelete(q.name, false, false, false)
 	}
 	for _, e := range exchanges {

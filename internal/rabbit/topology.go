@@ -18,6 +18,8 @@ const (
 	archiveAge     = "7D"
 	archiveBytes   = 5_000_000_000
 	archiveSegment = 64_000_000
+	// archiveTimeout bounds its declaration.
+	archiveTimeout = 20 * time.Second
 )
 
 // operationsKept is how many operational events the operations queue holds.
@@ -46,7 +48,6 @@ func (n Names) topology() ([]exchange, []queue) {
 	queues := []queue{
 		{name: n.Dead, args: quorum(), exchange: n.Dead},
 		{name: n.Events, args: eventsArgs(n), exchange: n.Events, key: "#"},
-		{name: n.Archive, args: archiveArgs()}, // the listener writes it: a broker takes long over a stream's single messages
 		{name: n.Commands, args: workArgs(n), exchange: n.Commands, key: n.Commands},
 		{name: n.Operations, args: operationsArgs(), exchange: n.Operations, key: "#"},
 		{name: n.Replays, args: workArgs(n)},
@@ -105,6 +106,30 @@ func deadLettering(to string) amqp.Table {
 	args["x-dead-letter-strategy"] = "at-least-once"
 	args[amqp.QueueOverflowArg] = amqp.QueueOverflowRejectPublish
 	return args
+}
+
+// archive is apart from the topology, since nothing but replays needs it: a stream whose node is down refuses to be declared
+// as long as that lasts, which on RabbitMQ 3.10 is for ever if the broker was killed while it made the stream. It is bound to
+// nothing: the listener writes it, since a broker takes long over a stream's single messages.
+func (n Names) archive() queue { return queue{name: n.Archive, args: archiveArgs()} }
+
+// declareArchive uses a connection of its own: a channel that the broker closes would be opened again by the library, and the
+// declaration repeated, for ever.
+func (n Names) declareArchive(dial func() (*amqp.Connection, error)) error {
+	conn, err := dial()
+	if err != nil {
+		return fmt.Errorf("connecting to the broker to declare queue %q: %w", n.Archive, err)
+	}
+	defer func() { _ = conn.Close() }() // nothing is under way
+	ch, err := conn.Channel()
+	if err != nil {
+		return fmt.Errorf("opening a channel to declare queue %q: %w", n.Archive, err)
+	}
+	q := n.archive()
+	if _, err := ch.QueueDeclare(q.name, true, false, false, false, q.args); err != nil {
+		return declareError("queue", q.name, err)
+	}
+	return nil
 }
 
 // declare makes the topology. It is harmless to repeat.

@@ -34,6 +34,46 @@ func TestQueueWithOtherArguments(t *testing.T) {
 	}
 }
 
+func TestAnArchiveOfOtherArguments(t *testing.T) {
+	url := brokerURL(t)
+	noLeaks(t)
+	ns := namespace(t, url)
+	name := NamesFor(ns).Archive
+	raw(t, url, func(ch *amqp.Channel) {
+		if _, err := ch.QueueDeclare(name, true, false, false, false, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if _, err := Open(background(t), url, Options{Namespace: ns}); err == nil || !strings.Contains(err.Error(), `queue "`+name+`"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Everything but replays works without the archive, and it comes back with the next connection.
+func TestTheArchiveThatIsGoneHoldsNothingUp(t *testing.T) {
+	url := brokerURL(t)
+	noLeaks(t)
+	p := newProxy(t, url)
+	c := openIn(t, p.URL, namespace(t, url))
+	lose := func() {
+		raw(t, url, func(ch *amqp.Channel) {
+			if _, err := ch.QueueDelete(c.Names().Archive, false, false, false); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	lose()
+	var returned *ReturnedError
+	if err := c.Publisher().Publish(background(t), c.Names().ToArchive(Message{})); !errors.As(err, &returned) {
+		t.Errorf("got %v", err)
+	}
+	publish(t, c, c.Names().ToCommands(Message{}))
+	p.cut()
+	eventually(t, "the archive is back", func() bool {
+		return c.Publisher().Publish(background(t), c.Names().ToArchive(Message{})) == nil
+	})
+}
+
 func TestExchangeOfOtherType(t *testing.T) {
 	url := brokerURL(t)
 	noLeaks(t)

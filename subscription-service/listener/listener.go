@@ -2,7 +2,7 @@
 // command for each subscription that wants one. The way of a batch is one line of stages:
 //
 //	read → look candidates and seen events up, once → match → ordered deliveries join their lines
-//	→ publish the events for the archive, commands and dead letters, confirmed
+//	→ publish commands and dead letters, then the events for the archive, confirmed
 //
 // and, together with other batches and beside the next ones,
 //
@@ -59,6 +59,8 @@ type Listener struct {
 
 	trouble sync.Map // what is tried again and again → error
 	fresh   fresh
+	// archiveAgain is when the archive is tried again.
+	archiveAgain time.Time
 }
 
 const (

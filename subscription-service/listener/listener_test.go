@@ -280,21 +280,43 @@ func TestDependenciesThatFail(t *testing.T) {
 	require.NoError(t, f.listener.Ready(never()))
 }
 
-func TestTheArchiveTakesNoFurtherRoundTrip(t *testing.T) {
+func TestABatchIsArchivedAtOnce(t *testing.T) {
 	f := newFake(t)
 	f.subscribe("sub_1", "orders")
 	f.send(someEvent(1), someEvent(2), someEvent(3))
-	require.Equal(t, 1, f.publishes)
-	require.Len(t, f.published, 4, "a pack and three commands")
+	require.Len(t, f.published, 4, "three commands, then a pack")
+	require.Equal(t, contract.MediaPack, f.published[3].ContentType)
 	f.archived("orders", 3)
+}
+
+// An archive that does not work holds deliveries up for a few tries once a minute, and no longer.
+func TestDeliveriesDoNotWaitForAnArchiveThatDoesNotWork(t *testing.T) {
+	lines := &logBuffer{}
+	f := newFake(t)
+	f.listener.Log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), lines, zapcore.DebugLevel))
+	now := time.Now()
+	f.listener.Now = func() time.Time { return now }
+	f.subscribe("sub_1", "orders")
+	f.brokerErrs = []error{nil, rabbit.ErrNacked, context.DeadlineExceeded, &rabbit.ReturnedError{}}
+	f.send(someEvent(1))
+	require.Equal(t, []int{1, 2}, f.waits)
+	require.Contains(t, lines.String(), "can't be archived")
+	f.send(someEvent(2), someEvent(3))
+	f.commands(3)
+	f.archived("orders", 0)
+	require.InDelta(t, 3, testutil.ToFloat64(f.listener.Metrics.unarchived), 0)
+	require.NoError(t, f.listener.Ready(never()))
+	now = now.Add(archiveRest)
+	f.send(someEvent(4))
+	f.archived("orders", 1)
 }
 
 func TestAnEventIsNotDoneBeforeItIsArchived(t *testing.T) {
 	f := newFake(t)
 	f.resource("orders")
-	f.brokerErrs = []error{rabbit.ErrNacked}
+	f.brokerErrs = []error{rabbit.ErrUnavailable, rabbit.ErrNacked}
 	f.send(someEvent(1))
-	require.Equal(t, []int{1}, f.waits)
+	require.Equal(t, []int{1, 2}, f.waits)
 	f.archived("orders", 1)
 }
 
@@ -362,6 +384,7 @@ func TestWhatIsTooLargeForTheArchiveIsDelivered(t *testing.T) {
 	f.commands(2)
 	f.dead(0)
 	require.Contains(t, lines.String(), "can't be archived")
+	require.Empty(t, f.waits, "no other try would mend it")
 }
 
 func TestNothingIsDoneWhenToldToStop(t *testing.T) {

@@ -6,8 +6,10 @@ import "github.com/prometheus/client_golang/prometheus"
 type Metrics struct {
 	events   *prometheus.CounterVec
 	commands prometheus.Counter
-	batch    prometheus.Histogram
-	match    prometheus.Histogram
+	// unarchived events have their deliveries, but no replay will find them.
+	unarchived prometheus.Counter
+	batch      prometheus.Histogram
+	match      prometheus.Histogram
 }
 
 // NewMetrics registers the metrics.
@@ -18,6 +20,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}, []string{"result"}),
 		commands: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "commands_published_total", Help: "Callback commands that the broker has confirmed.",
+		}),
+		unarchived: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "events_unarchived_total", Help: "Events that the archive did not take, so that no replay will find them.",
 		}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "event_batch_size", Help: "Events per batch.", Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200},
@@ -30,6 +35,6 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	for _, result := range []string{"matched", "unmatched", "duplicate", "dead", "stuck"} {
 		m.events.WithLabelValues(result) // there from the start, as zero
 	}
-	registry.MustRegister(m.events, m.commands, m.batch, m.match)
+	registry.MustRegister(m.events, m.commands, m.unarchived, m.batch, m.match)
 	return m
 }

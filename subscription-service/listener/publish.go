@@ -22,10 +22,9 @@ type kind int
 const (
 	command kind = iota
 	deadLetter
-	pack // of events, for the archive
 )
 
-// outgoing is a message and the job that it follows from; a pack follows from many.
+// outgoing is a message and the job that it follows from.
 type outgoing struct {
 	kind    kind
 	job     *job
@@ -33,54 +32,17 @@ type outgoing struct {
 	place   store.Place // of an ordered delivery
 }
 
-// publish sends all that follows from a batch: first, in one go, the events for the archive and the commands, then the dead
-// letters, among them those of events whose commands turned out too large to send.
+// publish sends all that follows from a batch: the commands, then the dead letters, among them those of events whose commands
+// turned out too large to send, then the events for the archive.
 func (l *Listener) publish(stop, work context.Context, jobs []*job) error {
 	taken := l.Now().UTC().Truncate(time.Millisecond)
-	if err := l.sendAll(stop, work, both(l.packs(jobs, taken), l.commands(jobs, taken))); err != nil {
+	if err := l.sendAll(stop, work, l.commands(jobs, taken)); err != nil {
 		return err
 	}
-	return l.sendAll(stop, work, l.dead(jobs))
-}
-
-func both(first, second iter.Seq[outgoing]) iter.Seq[outgoing] {
-	return func(yield func(outgoing) bool) {
-		for _, all := range []iter.Seq[outgoing]{first, second} {
-			for out := range all {
-				if !yield(out) {
-					return
-				}
-			}
-		}
+	if err := l.sendAll(stop, work, l.dead(jobs)); err != nil {
+		return err
 	}
-}
-
-// packs holds the events that are not in the archive yet, also those that nobody wants now: a later subscription may.
-func (l *Listener) packs(jobs []*job, taken time.Time) iter.Seq[outgoing] {
-	var events []contract.Archived
-	for _, j := range jobs {
-		if j.reason == "" && !j.again {
-			events = append(events, contract.Archive(j.event, j.resource, taken))
-		}
-	}
-	return func(yield func(outgoing) bool) {
-		for part := range contract.Packs(events) {
-			body, err := contract.EncodePack(part)
-			if err != nil {
-				l.notArchived(err)
-				continue
-			}
-			m := rabbit.Message{ContentType: contract.MediaPack, Timestamp: taken, Body: body}
-			if !yield(outgoing{kind: pack, message: l.Names.ToArchive(m)}) {
-				return
-			}
-		}
-	}
-}
-
-// notArchived: replays will miss the events, but their deliveries are not held up.
-func (l *Listener) notArchived(err error) {
-	l.Log.Error("events can't be archived: no replay will find them", zap.Error(err))
+	return l.archive(stop, work, jobs, taken)
 }
 
 // commands makes each command when it is asked for: a batch may have more of them than should stand in memory.
@@ -214,16 +176,11 @@ func (l *Listener) sent(chunk []outgoing) {
 
 // tooLarge makes a dead letter of a command that can't be sent.
 func (l *Listener) tooLarge(stop, work context.Context, out outgoing, cause error) error {
-	switch out.kind {
-	case command:
-		out.job.reason = "the event's attributes are too long for a callback command: " + cause.Error()
-		return l.leave(stop, work, out.place) // the dead letters are next
-	case pack:
-		l.notArchived(cause)
-		return nil
-	default:
+	if out.kind == deadLetter {
 		return l.deadTooLarge(stop, work, out.job)
 	}
+	out.job.reason = "the event's attributes are too long for a callback command: " + cause.Error()
+	return l.leave(stop, work, out.place) // the dead letters are next
 }
 
 // deadTooLarge sends a dead letter without its headers. If that does not help the broker moves the event itself.
