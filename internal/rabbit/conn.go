@@ -90,7 +90,8 @@ func (c *Conn) declareArchive(ctx context.Context) error {
 	defer cancel()
 	err := c.names.declareArchive(func() (*amqp.Connection, error) { return dialPlain(ctx, c.url, c.name+" declaring the archive") })
 	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		c.log.Error("broker: there is no archive to replay from", zap.Error(err))
+		c.log.Error("broker: there is no archive to replay from; if it stays away, delete it, and the next connection makes another",
+			zap.String("command", deletion("queue", c.names.Archive)), zap.Error(err))
 	}
 	return err
 }
