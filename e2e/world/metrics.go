@@ -2,11 +2,15 @@ package world
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 )
+
+// ErrNoMetric is returned for a metric that the process does not have, or does not have yet.
+var ErrNoMetric = errors.New("there is no metric")
 
 // Metric reads a metric from a /metrics URL: the sum over its labels.
 func Metric(ctx context.Context, url, name string) (float64, error) {
@@ -31,7 +35,7 @@ func metricOf(text, name string) (sum float64, err error) {
 		sum, found = sum+value, true
 	}
 	if !found {
-		return 0, fmt.Errorf("there is no metric %s", name)
+		return 0, fmt.Errorf("%w %s", ErrNoMetric, name)
 	}
 	return sum, nil
 }

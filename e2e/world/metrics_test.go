@@ -17,5 +17,6 @@ func TestAMetricIsTheSumOverItsLabels(t *testing.T) {
 		require.InDelta(t, c.want, got, 0, c.name)
 	}
 	_, err := metricOf(text, "call")
+	require.ErrorIs(t, err, ErrNoMetric)
 	require.ErrorContains(t, err, "there is no metric call")
 }

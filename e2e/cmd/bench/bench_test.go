@@ -147,11 +147,16 @@ func TestCostIsPerDeliveryAndForeignWorkIsApart(t *testing.T) {
 	require.Equal(t, row{"bare through gateway / this", []float64{1}}, table.Rows[5])
 }
 
-func TestMetricsAreSummedOverTheirLabels(t *testing.T) {
-	const text = "# TYPE a_total counter\na_total{x=\"1\"} 2\na_total{x=\"b c\"} 3\na_total_more 7\nb 4\n"
-	require.InDelta(t, 5, sumOf(strings.NewReader(text), "a_total"), 1e-9)
-	require.InDelta(t, 4, sumOf(strings.NewReader(text), "b"), 1e-9)
-	require.Zero(t, sumOf(strings.NewReader(text), "c"))
+func TestScrapeOfAMissingMetricIsZero(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("a_total{x=\"1\"} 2\na_total{x=\"b c\"} 3\na_total_more 7\n"))
+	}))
+	defer server.Close()
+	for name, want := range map[string]float64{"a_total": 5, "a_total_more": 7, "a": 0} {
+		got, err := scrape(t.Context(), server.URL, name)
+		require.NoError(t, err, name)
+		require.InDelta(t, want, got, 0, name)
+	}
 }
 
 func TestInfoOfRedisIsRead(t *testing.T) {

@@ -1,41 +1,21 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/e2e/world"
 )
 
 // scrape is the sum of a metric over all its labels; zero if the process has none of that name.
 func scrape(ctx context.Context, url, name string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, fmt.Errorf("asking for metrics: %w", err)
+	sum, err := world.Metric(ctx, url, name)
+	if errors.Is(err, world.ErrNoMetric) {
+		return 0, nil
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("asking for metrics: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	return sumOf(resp.Body, name), nil
-}
-
-// sumOf adds up a metric's values in the text format of Prometheus.
-func sumOf(text io.Reader, name string) (sum float64) {
-	for lines := bufio.NewScanner(text); lines.Scan(); {
-		rest, ok := strings.CutPrefix(lines.Text(), name)
-		if !ok || rest == "" || rest[0] != '{' && rest[0] != ' ' {
-			continue
-		}
-		value, _ := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
-		sum += value
-	}
-	return sum
+	return sum, err
 }
 
 // poll asks until it is so.
