@@ -17,19 +17,18 @@ import (
 // The broker goes away in the middle of publishing and consuming, in order or by a crash, and comes
 // back: nothing is lost, and both go on by themselves.
 func TestBrokerRestart(t *testing.T) {
-	for name, down := range map[string]func(*testkit.Broker){
-		"stopped": (*testkit.Broker).Stop,
-		"killed":  (*testkit.Broker).Kill,
+	b := broker(t) // no check for leaks here: the broker's own goroutines change
+	for _, test := range []struct {
+		name string
+		down func()
+	}{
+		// RabbitMQ 3.10 that is killed right after its very first stream was declared does not bring it back. Stopped in good
+		// order before, it has written down what it knows.
+		{"stopped", b.Stop},
+		{"killed", b.Kill},
 	} {
-		t.Run(name, func(t *testing.T) {
-			b := broker(t) // no check for leaks here: the broker's own goroutines change
+		t.Run(test.name, func(t *testing.T) {
 			c := open(t, b.URL)
-			// RabbitMQ 3.10 that is killed right after its very first stream was declared does not bring it back. An
-			// orderly restart first lets it write down what it knows.
-			if err := b.Restart(); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "ready", func() bool { return c.Ready(background(t)) == nil })
 			const total, size = 1000, 10
 			var mu sync.Mutex
 			seen, stale := map[string]bool{}, []*Delivery{}
@@ -66,7 +65,7 @@ func TestBrokerRestart(t *testing.T) {
 				}
 			}()
 			receive(t, half)
-			down(b)
+			test.down()
 			if err := c.Ready(background(t)); err == nil {
 				eventually(t, "not ready", func() bool { return c.Ready(background(t)) != nil })
 			}
