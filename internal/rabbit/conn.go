@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
@@ -64,7 +65,7 @@ func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	}
 	l, err := c.connect(ctx, func() (*link, func(*amqp.Connection) error) {
 		l := &link{name: c.name, log: c.log, frames: c.frames}
-		l.restored = func() { _ = c.declareArchive(l.ctx) }
+		l.restored = func() { c.insistOnArchive(l.ctx) }
 		return l, func(conn *amqp.Connection) (err error) {
 			if _, err = c.topologyChannel(conn); err != nil {
 				return err
@@ -78,22 +79,36 @@ func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	}
 	c.link = l
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	if err := c.declareArchive(ctx); errors.Is(err, errTopology) {
+	switch err := c.declareArchive(ctx); {
+	case errors.Is(err, errTopology):
 		return nil, errors.Join(err, c.Close())
+	case err != nil:
+		l.restore()
 	}
 	return c, nil
 }
 
-// declareArchive tells of what fails, and leaves it at that: see Names.archive.
+// insistOnArchive tries for a while: a stream comes back later than its broker. Then it leaves it at that; see Names.archive.
+func (c *Conn) insistOnArchive(ctx context.Context) {
+	begin := time.Now()
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		err := c.declareArchive(ctx)
+		if err == nil {
+			return
+		}
+		if time.Since(begin) > archivePatience || errors.Is(err, errTopology) {
+			c.log.Error("broker: there is no archive to replay from; if it stays away, delete it, and the next connection makes another",
+				zap.String("command", deletion("queue", c.names.Archive)), zap.Error(err))
+			return
+		}
+		_ = pause(ctx, attempt)
+	}
+}
+
 func (c *Conn) declareArchive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
 	defer cancel()
-	err := c.names.declareArchive(func() (*amqp.Connection, error) { return dialPlain(ctx, c.url, c.name+" declaring the archive") })
-	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		c.log.Error("broker: there is no archive to replay from; if it stays away, delete it, and the next connection makes another",
-			zap.String("command", deletion("queue", c.names.Archive)), zap.Error(err))
-	}
-	return err
+	return c.names.declareArchive(func() (*amqp.Connection, error) { return dialPlain(ctx, c.url, c.name+" declaring the archive") })
 }
 
 // Names are those of the connection's namespace.

@@ -271,6 +271,20 @@ func (l *link) shut() error {
 	return l.awaitRelease()
 }
 
+// restore begins what runs beside the link after a loss.
+func (l *link) restore() {
+	l.recoverMu.Lock()
+	defer l.recoverMu.Unlock()
+	l.begin()
+}
+
+// begin is called with recoverMu held.
+func (l *link) begin() {
+	if l.restored != nil && l.ctx.Err() == nil {
+		l.restoring.Go(l.restored)
+	}
+}
+
 // endRestoring is called once ctx has ended.
 func (l *link) endRestoring() {
 	l.recoverMu.Lock() // so that nothing more begins
@@ -330,9 +344,7 @@ func (l *link) recovered(conn *amqp.Connection) bool {
 	}
 	l.recovering = false
 	l.rise(false)
-	if l.restored != nil && l.ctx.Err() == nil {
-		l.restoring.Go(l.restored)
-	}
+	l.begin()
 	return true
 }
 

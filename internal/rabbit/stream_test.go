@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // reading runs ReadStream in the background until the test ends; what handle takes comes through the channel.
@@ -223,6 +225,13 @@ func TestArchiveOutlivesTheBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "ready", func() bool { return c.Ready(background(t)) == nil })
+	eventually(t, "the archive is back", func() (back bool) {
+		raw(t, b.URL, func(ch *amqp.Channel) {
+			_, err := ch.QueueDeclarePassive(c.Names().Archive, true, false, false, false, nil)
+			back = err == nil
+		})
+		return back
+	})
 	archive(t, c, 100)
 	got := reading(t, c, StreamOffset{First: true})
 	for want := range int64(100) {

@@ -18,8 +18,9 @@ const (
 	archiveAge     = "7D"
 	archiveBytes   = 5_000_000_000
 	archiveSegment = 64_000_000
-	// archiveTimeout bounds its declaration.
-	archiveTimeout = 20 * time.Second
+	// archiveTimeout bounds one declaration, archivePatience all that are tried while it does not work.
+	archiveTimeout  = 20 * time.Second
+	archivePatience = time.Minute
 )
 
 // operationsKept is how many operational events the operations queue holds.

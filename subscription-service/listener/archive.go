@@ -12,9 +12,10 @@ import (
 )
 
 // Only replays need the archive, so that no delivery waits for it for long: an archive that does not confirm though the broker
-// is there, as a stream whose node is down, is tried a few times and then left alone for a while.
+// is there, as a stream whose node is down, is tried a few times, which take some 15 s and longer than a stream needs after its
+// broker's restart, and then once in a while.
 const (
-	archiveTries   = 3
+	archiveTries   = 9
 	archiveTimeout = 2 * time.Second
 	archiveRest    = time.Minute
 )
@@ -52,11 +53,14 @@ func (l *Listener) keep(stop, work context.Context, events []contract.Archived, 
 		ctx, cancel := context.WithTimeout(work, archiveTimeout)
 		defer cancel()
 		err := l.Publisher.Publish(ctx, message)
+		if err == nil {
+			l.archiveAgain = time.Time{}
+		}
 		if err == nil || work.Err() != nil || errors.Is(err, rabbit.ErrUnavailable) {
 			return err
 		}
 		tooLarge := errors.Is(err, rabbit.ErrTooLarge)
-		if tries++; tries < archiveTries && !tooLarge {
+		if tries++; tries < archiveTries && !tooLarge && l.archiveAgain.IsZero() {
 			return err
 		}
 		if !tooLarge {
