@@ -18,7 +18,6 @@ import (
 func (e *Engine) attempt(work context.Context, s *starting) {
 	began := e.Now()
 	answer, err := e.call(work, s, began)
-	e.underWay.Add(-1)
 	took := e.Now().Sub(began)
 	if work.Err() != nil {
 		e.Metrics.inFlight.Dec()

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -79,8 +78,7 @@ type Engine struct {
 	rest   *rest
 	health *health
 
-	inbox    *inbox       // what may start
-	underWay atomic.Int64 // attempts
+	inbox    *inbox // what may start
 	attempts sync.WaitGroup
 	starting batch.Pacer
 

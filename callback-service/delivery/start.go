@@ -67,7 +67,6 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 	}
 	for _, s := range e.allowed(stop, due) {
 		e.Metrics.inFlight.Inc()
-		e.underWay.Add(1)
 		e.attempts.Go(func() { e.attempt(work, s) })
 	}
 }

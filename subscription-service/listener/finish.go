@@ -125,14 +125,13 @@ func (f *fresh) remove(jobs []*job) {
 	}
 }
 
-// or adds them to those that are marked.
-func (f *fresh) or(jobs []*job, seen []bool) []bool {
+// among tells which of the jobs' events are fresh.
+func (f *fresh) among(jobs []*job) []bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	found := make([]bool, len(jobs))
 	for i, j := range jobs {
-		if _, ok := f.events[j.key()]; ok {
-			seen[i] = true
-		}
+		_, found[i] = f.events[j.key()]
 	}
-	return seen
+	return found
 }

@@ -168,6 +168,7 @@ func (l *Listener) match(stop, work context.Context, jobs []*job) error {
 	if len(events) == 0 {
 		return nil
 	}
+	known := l.fresh.among(events) // before Redis is asked: it may be told meanwhile
 	var candidates map[string][]store.Candidate
 	var seen []bool
 	err := l.untilItWorks(stop, "looking subscriptions up", func() (err error) {
@@ -180,7 +181,10 @@ func (l *Listener) match(stop, work context.Context, jobs []*job) error {
 	for _, job := range events {
 		job.match(candidates)
 	}
-	dropRepeated(events, l.fresh.or(events, seen))
+	for i := range seen {
+		seen[i] = seen[i] || known[i]
+	}
+	dropRepeated(events, seen)
 	l.Metrics.match.Observe(l.Now().Sub(start).Seconds())
 	return nil
 }
