@@ -42,7 +42,7 @@ func (e *Engine) due(batch []*rabbit.Delivery, now time.Time) []*rabbit.Delivery
 	for _, msg := range batch {
 		at, delayed := msg.Due()
 		if delayed && at.Sub(now) > earliness {
-			e.settled <- settlement{task: &task{msg: msg, message: msg.Message}, publish: e.delay(msg.Message, at)}
+			e.follows(settlement{task: &task{msg: msg, message: msg.Message}, publish: e.delay(msg.Message, at)})
 			continue
 		}
 		ready = append(ready, msg)
@@ -58,7 +58,7 @@ func (e *Engine) decode(batch []*rabbit.Delivery) []*task {
 		cmd, err := contract.DecodeCommand(msg.ContentType, msg.Headers, msg.Body)
 		if err != nil {
 			e.Log.Warn("a message is no callback command", zap.Error(err))
-			e.settled <- settlement{task: t, publish: e.dead(msg.Message, err.Error()), result: resultUnreadable}
+			e.follows(settlement{task: t, publish: e.dead(msg.Message, err.Error()), result: resultUnreadable})
 			continue
 		}
 		parks, _ := msg.Headers[headerParks].(int64)
@@ -68,19 +68,36 @@ func (e *Engine) decode(batch []*rabbit.Delivery) []*task {
 	return tasks
 }
 
-// enter puts tasks into their lanes.
+// enter puts tasks into their lanes; of those that stand in line, one of each line.
 func (e *Engine) enter(tasks ...*task) {
 	for _, t := range tasks {
-		returning := t.returning
-		t.returning = false
-		place, due := e.lanes.Arrive(t.cmd.Subscription, item(t), returning)
-		switch place {
-		case lane.Start:
-			e.inbox.put(t)
-		case lane.Park:
-			e.park(t, due, whyLane)
-		case lane.Wait: // the lane keeps it
+		preferred := t.returning || t.cmd.Ordered // a whole line waits for it
+		if t.returning {
+			t.returning = false
+			e.lanes.Returned()
 		}
+		if t.cmd.Ordered {
+			switch e.lines.arrive(t) {
+			case turnHeld:
+				continue
+			case turnFull:
+				e.park(t, e.lanes.Postpone(t.cmd.Subscription), whyLine)
+				continue
+			case turnGo: // see below
+			}
+		}
+		e.place(t, preferred)
+	}
+}
+
+func (e *Engine) place(t *task, preferred bool) {
+	place, due := e.lanes.Arrive(t.cmd.Subscription, item(t), preferred)
+	switch place {
+	case lane.Start:
+		e.inbox.put(t)
+	case lane.Park:
+		e.park(t, due, whyLane)
+	case lane.Wait: // the lane keeps it
 	}
 }
 
@@ -94,9 +111,13 @@ func (e *Engine) move(m lane.Moves[*task]) {
 	}
 }
 
-// park gives a command back to the broker until due. No attempt is used up. The first time it is recorded, so that it can be
-// seen; one in a line each time, since the others of the line go by it.
+// park gives a command back to the broker until due, and with it those of its line that would only wait for it. No attempt
+// is used up. The first time it is recorded, so that it can be seen; one in a line each time, since the others of the line go
+// by it.
 func (e *Engine) park(t *task, due time.Time, why string) {
+	for _, behind := range e.lines.away(t, due) {
+		e.park(behind, due.Add(tickEvery), whyLine)
+	}
 	t.parks++
 	e.book.leave(t)
 	e.Metrics.parked.Inc()
@@ -105,5 +126,5 @@ func (e *Engine) park(t *task, due time.Time, why string) {
 		s.record = e.record(t, contract.DeliveryPending, why, nil)
 		s.record.NextAttempt = due.UTC()
 	}
-	e.settled <- s
+	e.follows(s)
 }

@@ -40,7 +40,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 		Number: s.cmd.Attempt, At: began.UTC(), DurationMS: took.Milliseconds(),
 		Status: endpointStatus(answer), Outcome: answer.Outcome, Detail: verdict.Detail, Error: verdict.Reason,
 	})
-	e.settled <- settled
+	e.follows(settled)
 }
 
 func (e *Engine) call(work context.Context, s *starting, now time.Time) (gateway.Answer, error) {
@@ -82,9 +82,9 @@ func (e *Engine) learn(s *starting, v Verdict, took time.Duration) {
 	}
 	if moves.Recovered {
 		e.Log.Info("a circuit breaker closes", zap.String("subscription", s.sub.ID))
-		e.settled <- settlement{publish: []rabbit.Message{e.operation(contract.OperationRecovered, s.cmd.Delivery, contract.Operation{
+		e.follows(settlement{publish: []rabbit.Message{e.operation(contract.OperationRecovered, s.cmd.Delivery, contract.Operation{
 			Subscription: s.sub.ID, Resource: s.sub.Resource, Consumer: s.sub.Consumer, Reason: "the endpoint answers again",
-		})}}
+		})}})
 	}
 	e.move(moves)
 }
@@ -117,6 +117,9 @@ func (e *Engine) conclude(s *starting, v Verdict, attempt contract.Attempt) sett
 		settled.record = e.record(s.task, contract.DeliveryPending, v.Reason, &attempt)
 		settled.record.NextAttempt = due.UTC()
 		settled.publish = e.delay(nextAttempt(s.task), due)
+		for _, behind := range e.lines.away(s.task, due) {
+			e.park(behind, due.Add(tickEvery), whyLine)
+		}
 	case Fail, Disable:
 		settled.record = e.record(s.task, contract.DeliveryFailed, v.Reason, &attempt)
 		settled.publish = append(e.dead(s.message, v.Reason), e.exhausted(s.task, *settled.record))

@@ -13,8 +13,9 @@ type task struct {
 	// message is the command as it came.
 	message rabbit.Message
 	size    int
-	parks   int // how often it was parked before
-	rests   int // how often the gateway could not be asked for it
+	parks   int  // how often it was parked before
+	rests   int  // how often the gateway could not be asked for it
+	first   bool // in its line, as Redis said
 	// returning says that it was parked, and its lane does not know yet that it is back.
 	returning bool
 	// msg is what there is to settle, and leaving that the same command comes again; both are the book's.

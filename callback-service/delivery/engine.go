@@ -85,6 +85,7 @@ type Engine struct {
 	gathering sync.Mutex
 	settling  batch.Pacer
 	settled   chan settlement // what is to be recorded
+	urgent    chan struct{}   // among what is settled is something that others wait for
 	loud      chan settlement // what is to be published
 }
 
@@ -96,6 +97,7 @@ func New(o Options) *Engine {
 		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(),
 		starting: batch.Pacer{Most: startPace}, settling: batch.Pacer{Most: settlePace},
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
+		urgent:  make(chan struct{}, 1),
 		settled: make(chan settlement, 2*o.InFlight+1024), loud: make(chan settlement, 2*o.InFlight+1024),
 	}
 	o.Metrics.observe(e.lanes.Stats)
@@ -138,7 +140,7 @@ const (
 	maxBatch = 256
 	// startPace and settlePace are how far apart batches are kept at most. What is settled is not waited for by an endpoint.
 	startPace  = 4 * time.Millisecond
-	settlePace = 8 * time.Millisecond
+	settlePace = 25 * time.Millisecond
 	// tickEvery is how often paused lanes, lines and rests are looked at.
 	tickEvery = 20 * time.Millisecond
 )
@@ -167,7 +169,7 @@ func (e *Engine) tick(ctx, background context.Context) {
 // listen hears of lines that moved, in this process or another.
 func (e *Engine) listen(background context.Context) {
 	for n := 1; background.Err() == nil; n++ {
-		err := e.Store.LineChanges(background, func(line string) { e.enter(e.lines.release(line)...) })
+		err := e.Store.LineChanges(background, func(line string) { e.enter(e.lines.moved(line)...) })
 		if err != nil && background.Err() == nil {
 			e.Log.Warn("not told of lines; they are asked for instead", zap.Error(err))
 			service.Backoff(background, n)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
@@ -464,6 +465,32 @@ func TestAFailingSubjectHoldsBackOnlyItself(t *testing.T) {
 	defer book.mu.Unlock()
 	require.Equal(t, []int{0, 1, 2, 3, 4}, book.took["good"])
 	require.Equal(t, 6, book.n, "the first of the bad ones was tried once")
+}
+
+func TestWhoStandsInLineTakesNoSlot(t *testing.T) {
+	b := start(t, status(204))
+	b.change(t, func(s *contract.Subscription) { s.MaxInFlight = 2 })
+	release := make(chan struct{})
+	b.restart(t, func(o *Options) {
+		o.Gateway = byCall(func(_ context.Context, call gateway.Call) (gateway.Answer, error) {
+			b.calls <- call
+			if strings.Contains(string(call.Body), `"slow"`) {
+				<-release
+			}
+			return answered(204)
+		})
+	})
+	b.send(t, b.ordered(t, "slow", 30)...)
+	require.Contains(t, string(b.call(t).Body), `"slow"`)
+	b.send(t, b.ordered(t, "quick", 10)...)
+	for range 10 {
+		require.Contains(t, string(b.call(t).Body), `"quick"`)
+	}
+	require.Zero(t, testutil.ToFloat64(b.Metrics.parked))
+	close(release)
+	for range 29 {
+		b.call(t)
+	}
 }
 
 func TestARetryComesWithinItsJitter(t *testing.T) {

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,8 +12,11 @@ import (
 )
 
 const (
-	// mostHeld bounds the deliveries that wait in memory for others of their line, over all lines.
-	mostHeld = 5000
+	// mostHeld and mostHeldBytes bound the deliveries that wait in memory for others of their line, over all lines, and
+	// mostHeldOfOne those of one subscription.
+	mostHeld      = 5000
+	mostHeldOfOne = 2000
+	mostHeldBytes = 64 << 20
 	// askAgain is how often a line is asked for that nobody told about.
 	askAgain = time.Second
 	// soon is how long a line waits in memory for its first delivery's next attempt.
@@ -22,35 +26,61 @@ const (
 	headLost = 15 * time.Minute
 )
 
-// lines keeps deliveries that wait for an earlier one of their line, in the order in which they came.
+// whyLine is the reason of what waits at the broker for others of its line.
+const whyLine = "waiting for an earlier event of its subject"
+
+// lines lets one delivery of each line at a time on its way: through its lane, past Redis, which knows whether it is the
+// first, to its attempt. The others are kept here meanwhile, in the order in which they came, and take no one's slot.
 type lines struct {
 	now func() time.Time
 
 	mu    sync.Mutex
 	lines map[string]*line
+	of    map[string]int // held, by subscription
 	count int
+	bytes int64
 }
 
 type line struct {
+	current *task
+	// await is the delivery that is known to be first, while it is not here. A hint: who asks Redis knows better.
+	await string
 	held  []*task
 	asked time.Time
 	head  string
 	since time.Time // when head was first seen, or last had a future
 }
 
-func newLines(now func() time.Time) *lines { return &lines{now: now, lines: map[string]*line{}} }
+func newLines(now func() time.Time) *lines {
+	return &lines{now: now, lines: map[string]*line{}, of: map[string]int{}}
+}
 
-// hold keeps a task; false: there is no room.
-func (l *lines) hold(id string, t *task) bool {
+// turn is what a line says to a delivery that arrives.
+type turn int
+
+const (
+	turnGo   turn = iota // it is on its way until leave, away or behind
+	turnHeld             // kept here; comes out of a later call
+	turnFull             // there is no room
+)
+
+// arrive places a delivery.
+func (l *lines) arrive(t *task) turn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.count >= mostHeld {
-		return false
+	n := l.line(t.cmd.Line())
+	switch {
+	case n.current == t: // it has rested
+		return turnGo
+	case n.current == nil && (n.await == "" || n.await == t.cmd.Delivery):
+		n.current, n.await = t, ""
+		return turnGo
+	case l.count >= mostHeld || l.of[t.cmd.Subscription] >= mostHeldOfOne || l.bytes+int64(t.size) > mostHeldBytes:
+		return turnFull
 	}
-	n := l.line(id)
-	n.held, n.asked = append(n.held, t), l.now()
-	l.count++
-	return true
+	n.held = append(n.held, t)
+	l.tally(t, 1)
+	return turnHeld
 }
 
 func (l *lines) line(id string) *line {
@@ -62,104 +92,165 @@ func (l *lines) line(id string) *line {
 	return n
 }
 
-// watch notes who is first, and reports that this one seems to be lost.
-func (l *lines) watch(id string, first contract.Delivery) (lost bool) {
+func (l *lines) tally(t *task, sign int) {
+	l.count += sign
+	l.bytes += int64(sign * t.size)
+	if l.of[t.cmd.Subscription] += sign; l.of[t.cmd.Subscription] == 0 {
+		delete(l.of, t.cmd.Subscription)
+	}
+}
+
+// leave ends a delivery's way and returns the one that goes next, if any.
+func (l *lines) leave(t *task) []*task {
+	if !t.cmd.Ordered {
+		return nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, now := l.line(id), l.now()
+	id := t.cmd.Line()
+	n := l.lines[id]
+	if n == nil || n.current != t {
+		return nil
+	}
+	n.current = nil
+	return l.next(id, n)
+}
+
+// next sends the longest held one on its way. A line without any is forgotten.
+func (l *lines) next(id string, n *line) []*task {
+	n.await, n.asked = "", l.now()
+	if len(n.held) == 0 {
+		delete(l.lines, id)
+		return nil
+	}
+	n.current = l.take(n, 0)
+	return []*task{n.current}
+}
+
+func (l *lines) take(n *line, i int) *task {
+	t := n.held[i]
+	n.held = slices.Delete(n.held, i, i+1)
+	l.tally(t, -1)
+	return t
+}
+
+// away notes that a delivery goes back to the broker until due, and returns those behind it that had better do so too.
+func (l *lines) away(t *task, due time.Time) []*task {
+	if !t.cmd.Ordered {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.lines[t.cmd.Line()]
+	if n == nil || n.current != t {
+		return nil
+	}
+	n.current, n.asked = nil, l.now()
+	if t.first {
+		n.await = t.cmd.Delivery
+	}
+	return l.dismiss(n, due)
+}
+
+// dismiss takes all that is held of a line, if due is far.
+func (l *lines) dismiss(n *line, due time.Time) []*task {
+	if due.Sub(l.now()) <= soon {
+		return nil
+	}
+	held := n.held
+	n.held = nil
+	for _, t := range held {
+		l.tally(t, -1)
+	}
+	return held
+}
+
+// behind tells that another delivery comes before the one that was on its way. The other one goes in its place if it is here.
+// Else those come back that had better wait at the broker. lost reports that the other shows no sign of life.
+func (l *lines) behind(t *task, first contract.Delivery) (instead *task, dismissed []*task, lost bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.line(t.cmd.Line())
+	lost = l.watch(n, first)
+	n.current, n.asked = nil, l.now()
+	n.held = slices.Insert(n.held, 0, t)
+	l.tally(t, 1)
+	for i, other := range n.held {
+		if other.cmd.Delivery == first.ID {
+			n.current = l.take(n, i)
+			return n.current, nil, lost
+		}
+	}
+	n.await = first.ID
+	return nil, l.dismiss(n, first.NextAttempt), lost
+}
+
+// watch notes who is first, and reports that this one seems to be lost.
+func (l *lines) watch(n *line, first contract.Delivery) (lost bool) {
+	now := l.now()
 	if n.head != first.ID || first.NextAttempt.After(now) {
 		n.head, n.since = first.ID, now
 	}
 	return now.Sub(n.since) > headLost
 }
 
-// release takes the longest held task of a line.
-func (l *lines) release(id string) []*task {
+// moved tells that a delivery of a line is done with, here or elsewhere, and returns the one that goes next.
+func (l *lines) moved(id string) []*task {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := l.lines[id]
-	if n == nil {
+	if n == nil || n.current != nil {
 		return nil
 	}
-	return l.first(id, n)
+	return l.next(id, n)
 }
 
-func (l *lines) first(id string, n *line) []*task {
-	if len(n.held) == 0 {
-		return nil
-	}
-	t := n.held[0]
-	n.held, n.asked = n.held[1:], l.now()
-	l.count--
-	if len(n.held) == 0 {
-		n.held = nil
-		delete(l.lines, id)
-	}
-	return []*task{t}
-}
-
-// take takes one delivery out of a line, if it is held.
-func (l *lines) take(id, delivery string) []*task {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := l.lines[id]
-	if n == nil {
-		return nil
-	}
-	for i, t := range n.held {
-		if t.cmd.Delivery == delivery {
-			n.held[0], n.held[i] = n.held[i], n.held[0]
-			return l.first(id, n)
-		}
-	}
-	return nil
-}
-
-// stale takes the longest held task of each line that nobody asked for lately.
+// stale sends the longest held one of each line on its way that nobody told about lately.
 func (l *lines) stale() []*task {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var tasks []*task
 	now := l.now()
 	for id, n := range l.lines {
-		if now.Sub(n.asked) < askAgain {
-			continue
-		}
-		tasks = append(tasks, l.first(id, n)...)
-		if len(n.held) == 0 && now.Sub(n.since) > 2*headLost {
+		switch idle := now.Sub(n.asked); {
+		case n.current != nil || idle < askAgain:
+		case len(n.held) > 0:
+			tasks = append(tasks, l.next(id, n)...)
+		case idle > 2*headLost:
 			delete(l.lines, id)
 		}
 	}
 	return tasks
 }
 
+// drain takes all that is held.
 func (l *lines) drain() []*task {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []*task
 	for _, n := range l.lines {
 		all = append(all, n.held...)
+		n.held = nil
 	}
-	l.lines, l.count = map[string]*line{}, 0
+	clear(l.of)
+	l.count, l.bytes = 0, 0
 	return all
 }
 
-// queueUp makes a task wait for the one that is first in its line.
+// queueUp makes a task wait for the one that is first in its line. That one takes its slot if it is here.
 func (e *Engine) queueUp(t *task, first contract.Delivery) {
+	instead, dismissed, lost := e.lines.behind(t, first)
+	if lost {
+		e.skip(t.cmd.Line(), first.ID)
+	}
+	if instead != nil {
+		e.inbox.put(instead)
+		return
+	}
 	e.free(t)
-	id, now := t.cmd.Line(), e.Now()
-	if e.lines.watch(id, first) {
-		e.skip(id, first.ID)
+	for _, other := range dismissed {
+		e.park(other, first.NextAttempt.Add(tickEvery), whyLine)
 	}
-	if wait := first.NextAttempt.Sub(now); wait > soon {
-		e.park(t, first.NextAttempt.Add(tickEvery), "waiting for an earlier event of its subject")
-		return
-	}
-	if !e.lines.hold(id, t) {
-		e.park(t, now.Add(askAgain), "waiting for an earlier event of its subject")
-		return
-	}
-	e.enter(e.lines.take(id, first.ID)...)
 }
 
 // skip lets a line go on without its first delivery.

@@ -58,6 +58,18 @@ func (e *Engine) settle(stop context.Context) {
 	}
 }
 
+// follows hands on what follows from a command. What a line waits for does not wait for others.
+func (e *Engine) follows(s settlement) {
+	e.settled <- s
+	if s.task == nil || !s.task.cmd.Ordered {
+		return
+	}
+	select {
+	case e.urgent <- struct{}{}:
+	default: // is known
+	}
+}
+
 // gather takes settlements. One gathers at a time.
 func (e *Engine) gather(stop <-chan struct{}) []settlement {
 	e.gathering.Lock()
@@ -67,7 +79,7 @@ func (e *Engine) gather(stop <-chan struct{}) []settlement {
 		return nil
 	}
 	if len(e.settled)+1 < mostSettled {
-		e.settling.Wait(stop)
+		e.settling.Wait(stop, e.urgent)
 	}
 	all := ready(e.settled, []settlement{first})
 	e.settling.Taken(len(all))
@@ -174,6 +186,7 @@ func (e *Engine) publishEach(stop context.Context, batch []settlement) []settlem
 		e.Log.Error("what follows from a callback is too large to be published", zap.String("message", batch[0].publish[0].ID))
 		if t := batch[0].task; t != nil {
 			e.book.close(t).Reject()
+			e.enter(e.lines.leave(t)...)
 		}
 		e.count(batch[0])
 		return nil
@@ -204,6 +217,7 @@ func (e *Engine) dropLost(batch []settlement) []settlement {
 	for _, s := range batch {
 		if s.task != nil && e.book.closeLost(s.task) {
 			e.count(s)
+			e.enter(e.lines.leave(s.task)...)
 			continue
 		}
 		here = append(here, s)
@@ -231,8 +245,8 @@ func (e *Engine) done(batch []settlement, acknowledge func([]*rabbit.Delivery)) 
 	acknowledge(acks)
 	for _, s := range batch {
 		e.count(s)
-		if s.task != nil && s.task.cmd.Ordered {
-			e.enter(e.lines.release(s.task.cmd.Line())...)
+		if s.task != nil {
+			e.enter(e.lines.leave(s.task)...)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func (e *Engine) start(stop, background, work context.Context) {
 func (e *Engine) next(stop context.Context) []*task {
 	e.gate.wait(stop.Done())
 	if n := e.inbox.size(); n > 0 && n < maxBatch {
-		e.starting.Wait(stop.Done())
+		e.starting.Wait(stop.Done(), nil)
 	}
 	most := maxBatch
 	if e.gate.Ready(stop) != nil {
@@ -84,6 +84,7 @@ func (e *Engine) present(batch []*task) []*task {
 	for _, t := range batch {
 		if e.book.closeLost(t) {
 			e.free(t)
+			e.enter(e.lines.leave(t)...)
 			continue
 		}
 		here = append(here, t)
@@ -137,11 +138,12 @@ func (e *Engine) settles(t *task, standing store.Standing) bool {
 		e.queueUp(t, *standing.Ahead)
 		return true
 	default:
+		t.first = t.cmd.Ordered
 		e.move(e.lanes.Set(sub.ID, limitsOf(sub)))
 		return false
 	}
 	e.free(t)
-	e.settled <- s
+	e.follows(s)
 	return true
 }
 

@@ -147,20 +147,33 @@ func (l *Lanes[T]) lane(id string, now time.Time) *lane[T] {
 	return n
 }
 
-// Arrive places a delivery. returning says that it was parked before. With Park comes the time to come back.
-func (l *Lanes[T]) Arrive(id string, item Item[T], returning bool) (Placement, time.Time) {
+// Returned tells that a parked delivery is back.
+func (l *Lanes[T]) Returned() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.parked = max(0, l.parked-1)
+}
+
+// Postpone parks a delivery that has no use for a slot yet, and returns the time to come back.
+func (l *Lanes[T]) Postpone(id string) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.o.Now()
+	return l.reserve(l.lane(id, now), now)
+}
+
+// Arrive places a delivery. preferred lets it wait here where another would be parked behind those that are parked: it was
+// parked before, or others wait for it. With Park comes the time to come back.
+func (l *Lanes[T]) Arrive(id string, item Item[T], preferred bool) (Placement, time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.o.Now()
 	n := l.lane(id, now)
-	if returning {
-		l.parked = max(0, l.parked-1)
-	}
 	switch {
 	case len(n.waiting) == 0 && n.admits(now):
 		n.begin(now)
 		return Start, time.Time{}
-	case l.mayWait(n, item.Size, returning, now):
+	case l.mayWait(n, item.Size, preferred, now):
 		l.keep(id, n, item)
 		return Wait, time.Time{}
 	}
@@ -183,10 +196,10 @@ func (n *lane[T]) begin(now time.Time) {
 	n.breaker.begin()
 }
 
-// mayWait: only where it will soon be served. Deliveries that were parked before go first.
-func (l *Lanes[T]) mayWait(n *lane[T], size int, returning bool, now time.Time) bool {
+// mayWait: only where it will soon be served.
+func (l *Lanes[T]) mayWait(n *lane[T], size int, preferred bool, now time.Time) bool {
 	return n.breaker.closed() && n.pausedUntil.Sub(now) <= shortPause &&
-		len(n.waiting) < l.room(n, now) && (returning || n.slot.Sub(now) <= patience) &&
+		len(n.waiting) < l.room(n, now) && (preferred || n.slot.Sub(now) <= patience) &&
 		l.waiting < l.o.MaxWaiting && l.bytes+int64(size) <= l.o.MaxBytes
 }
 

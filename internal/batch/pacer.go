@@ -19,8 +19,8 @@ type Pacer struct {
 	rate float64 // per second, smoothed
 }
 
-// Wait returns when the next batch may be taken, or stop is closed.
-func (p *Pacer) Wait(stop <-chan struct{}) {
+// Wait returns when the next batch may be taken, or at once when stop or urgent, either of which may be nil, can be read from.
+func (p *Pacer) Wait(stop, urgent <-chan struct{}) {
 	if p.rate*p.Most.Seconds() < worthwhile {
 		return
 	}
@@ -30,6 +30,7 @@ func (p *Pacer) Wait(stop <-chan struct{}) {
 		select {
 		case <-timer.C:
 		case <-stop:
+		case <-urgent:
 		}
 	}
 }

@@ -16,7 +16,7 @@ func paced(t *testing.T, p *Pacer, every time.Duration) (batches, members int) {
 	begin := time.Now()
 	for taken := 0; ; taken = members {
 		time.Sleep(time.Until(begin.Add(time.Duration(taken) * every)))
-		p.Wait(nil)
+		p.Wait(nil, nil)
 		if time.Since(begin) >= time.Second {
 			return batches, members
 		}
@@ -49,7 +49,7 @@ func TestAfterARestNobodyWaits(t *testing.T) {
 		time.Sleep(time.Second)
 		for range 3 {
 			begin := time.Now()
-			p.Wait(nil)
+			p.Wait(nil, nil)
 			require.Zero(t, time.Since(begin))
 			p.Taken(1)
 			time.Sleep(most)
@@ -65,7 +65,7 @@ func TestTheEndDoesNotWait(t *testing.T) {
 		stop := make(chan struct{})
 		close(stop)
 		begin := time.Now()
-		p.Wait(stop)
+		p.Wait(stop, nil)
 		require.Zero(t, time.Since(begin))
 	})
 }

@@ -283,7 +283,7 @@ func (k *consumer) next(ctx context.Context) []*Delivery {
 		case <-ctx.Done():
 		case d := <-k.ready:
 			if len(k.ready)+1 < k.o.MaxBatch {
-				k.pacer.Wait(ctx.Done())
+				k.pacer.Wait(ctx.Done(), nil)
 			}
 			batch := k.fill(d)
 			k.pacer.Taken(len(batch))
