@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
@@ -122,8 +123,7 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 		settlers.Go(func() { e.settle(ctx) })
 		announcers.Go(func() { e.announce(ctx) })
 	}
-	err := conn.Consume(ctx, e.names.Commands, rabbit.ConsumeOptions{Prefetch: e.InFlight, MaxBatch: maxBatch, Drain: e.Drain},
-		func(_ context.Context, batch []*rabbit.Delivery) { e.arrive(batch) })
+	err := e.consume(ctx, conn)
 	cut()
 	end()
 	starter.Wait()
@@ -135,7 +135,21 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	return err
 }
 
+// consume takes commands, a few at a time from the bulk queue. When one of the two ends, so does the other.
+func (e *Engine) consume(ctx context.Context, conn *rabbit.Conn) error {
+	both, ctx := errgroup.WithContext(ctx)
+	for queue, most := range map[string]int{e.names.Commands: e.InFlight, e.names.Bulk: min(mostBulk, e.InFlight)} {
+		both.Go(func() error {
+			return conn.Consume(ctx, queue, rabbit.ConsumeOptions{Prefetch: most, MaxBatch: maxBatch, Drain: e.Drain},
+				func(_ context.Context, batch []*rabbit.Delivery) { e.arrive(batch) })
+		})
+	}
+	return both.Wait()
+}
+
 const (
+	// mostBulk is how many commands are taken from the bulk queue at a time.
+	mostBulk = 256
 	// maxBatch is how many commands share a round trip to Redis.
 	maxBatch = 256
 	// startPace and settlePace are how far apart batches are kept at most. What is settled is not waited for by an endpoint.

@@ -28,6 +28,9 @@ type Names struct {
 	Events string
 	// Commands: direct exchange and queue of the callbacks to make.
 	Commands string
+	// Bulk: the queue of the callbacks of events that very many want. It is taken from a few at a time, so that those of other
+	// events do not wait behind them.
+	Bulk string
 	// Dead: fanout exchange and queue of what can't be processed.
 	Dead string
 	// Archive: the stream of packs of events that the listener keeps for replays; see contract.EncodePack and ReadStream.
@@ -48,6 +51,7 @@ func NamesFor(namespace string) Names {
 	return Names{
 		Events:     namespace + ".events",
 		Commands:   namespace + ".commands",
+		Bulk:       namespace + ".commands.bulk",
 		Dead:       namespace + ".dead",
 		Archive:    namespace + ".archive",
 		Operations: namespace + ".operations",
@@ -77,6 +81,12 @@ func CommandMessage(c contract.Command) Message {
 // ToCommands addresses a message to the commands queue.
 func (n Names) ToCommands(m Message) Message {
 	m.Exchange, m.RoutingKey = n.Commands, n.Commands
+	return m
+}
+
+// ToBulk addresses a command to the bulk queue.
+func (n Names) ToBulk(m Message) Message {
+	m.Exchange, m.RoutingKey = "", n.Bulk
 	return m
 }
 

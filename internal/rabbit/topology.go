@@ -50,6 +50,7 @@ func (n Names) topology() ([]exchange, []queue) {
 		{name: n.Dead, args: quorum(), exchange: n.Dead},
 		{name: n.Events, args: eventsArgs(n), exchange: n.Events, key: "#"},
 		{name: n.Commands, args: workArgs(n), exchange: n.Commands, key: n.Commands},
+		{name: n.Bulk, args: workArgs(n)},
 		{name: n.Operations, args: operationsArgs(), exchange: n.Operations, key: "#"},
 		{name: n.Replays, args: workArgs(n)},
 	}

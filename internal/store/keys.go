@@ -17,13 +17,14 @@ func (k keys) deliveries(sub string) string     { return k.namespace + ":deliver
 func (k keys) line(id string) string            { return k.namespace + ":line:" + id }                   // ZSET place → delivery id
 func (k keys) lastPlace() string                { return k.namespace + ":line:last" }                    // STRING counts the places of all lines
 func (k keys) lineChanges() string              { return k.namespace + ":lines" }                        // CHANNEL ids of lines that a delivery left, one to a line of text
-func (k keys) seen(event string) string         { return k.namespace + ":e:" + event }                   // STRING under 16 bytes of the event's SHA-256
+func (k keys) seen(event string) string         { return k.namespace + ":e:" + event }                   // STRING see seen.go, under 16 bytes of the event's SHA-256
 func (k keys) rate(sub string) string           { return k.namespace + ":rate:" + sub }                  // STRING redis_rate's
 func (k keys) failing(sub string) string        { return k.namespace + ":failing:" + sub }               // STRING ms since when
 func (k keys) replay(sub, id string) string     { return k.namespace + ":replay:" + sub + ":" + id }     // STRING Replay
 func (k keys) replaying(f string) string        { return k.namespace + ":replaying:" + f }               // STRING id of the running replay that asks for that
 func (k keys) probe() string                    { return k.namespace + ":probe" }                        // STRING written to see whether writing works
 func (k keys) match(resource string) string     { return k.namespace + ":match:" + resource }            // HASH subscription id → see candidate, active ones only
-func (k keys) matchVersion(res string) string   { return k.namespace + ":match:" + res + ":version" }    // STRING a new token at each change of the hash
+func (k keys) changes() string                  { return k.namespace + ":changes" }                      // STREAM what changes in the matches of all resources, see changes.go
+func (k keys) fanOut(event string) string       { return k.namespace + ":fan:" + event }                 // STRING the last subscription id that has its command, under 16 bytes of the event's SHA-256
 func (k keys) list(consumer, res string) string { return k.namespace + ":subs:" + consumer + ":" + res } // ZSET created ms → subscription id
 func (k keys) resourceSubs(res string) string   { return k.namespace + ":resource:" + res + ":subs" }    // SET of subscription ids

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,7 +30,30 @@ func digest(parts ...string) string {
 	return string(sum[:16])
 }
 
-// seen asks which of the events were marked within the last 24 h; the answer can be had once the pipeline has been executed.
+// Mark is what is remembered of an event for a day.
+type Mark struct {
+	Event EventKey
+	// Taken is when the listener took the event; milliseconds count.
+	Taken time.Time
+	// Commands is how many callback commands were confirmed. An event with none does not count as seen.
+	Commands int
+}
+
+func (m Mark) text() string { return fmt.Sprintf("%d %d", m.Taken.UnixMilli(), m.Commands) }
+
+// markOf reads what text wrote.
+func markOf(event EventKey, text string) (Mark, error) {
+	var ms int64
+	m := Mark{Event: event}
+	if _, err := fmt.Sscanf(text, "%d %d", &ms, &m.Commands); err != nil {
+		return m, fmt.Errorf("an event's mark: %w", ErrDamaged)
+	}
+	m.Taken = time.UnixMilli(ms).UTC()
+	return m, nil
+}
+
+// seen asks which of the events were marked as seen within the last 24 h; the answer can be had once the pipeline has been
+// executed. A mark that can't be read counts: a second delivery would be worse.
 func (s *Store) seen(ctx context.Context, pipe redis.Pipeliner, events []EventKey) (answer func() ([]bool, error)) {
 	if len(events) == 0 {
 		return func() ([]bool, error) { return nil, nil }
@@ -42,20 +66,51 @@ func (s *Store) seen(ctx context.Context, pipe redis.Pipeliner, events []EventKe
 		}
 		seen := make([]bool, len(events))
 		for i, mark := range marks {
-			seen[i] = mark != nil
+			text, there := mark.(string)
+			seen[i] = there && !strings.HasSuffix(text, " 0")
 		}
 		return seen, nil
 	}
 }
 
-// MarkSeen marks events as seen; Candidates tells.
-func (s *Store) MarkSeen(ctx context.Context, events []EventKey) error {
-	for chunk := range slices.Chunk(events, mostPerScript) {
-		if err := markSeen.Run(ctx, s.rdb, s.seenKeys(chunk), int64(seenLife/time.Second)).Err(); err != nil {
+// MarkSeen remembers events; Look tells, and Marks.
+func (s *Store) MarkSeen(ctx context.Context, marks []Mark) error {
+	for chunk := range slices.Chunk(marks, mostPerScript) {
+		names, args := make([]string, len(chunk)), make([]any, 1, 1+len(chunk))
+		args[0] = int64(seenLife / time.Second)
+		for i, m := range chunk {
+			names[i] = s.key.seen(m.Event.digest())
+			args = append(args, m.text())
+		}
+		if err := markSeen.Run(ctx, s.rdb, names, args...).Err(); err != nil {
 			return fmt.Errorf("marking events as seen: %w", err)
 		}
 	}
 	return nil
+}
+
+// Marks returns what is remembered of events; those of which nothing is are left out.
+func (s *Store) Marks(ctx context.Context, events []EventKey) ([]Mark, error) {
+	if len(events) == 0 {
+		return nil, nil
+	}
+	texts, err := s.rdb.MGet(ctx, s.seenKeys(events)...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading the marks of events: %w", err)
+	}
+	var marks []Mark
+	for i, v := range texts {
+		text, there := v.(string)
+		if !there {
+			continue
+		}
+		mark, err := markOf(events[i], text)
+		if err != nil {
+			return nil, err
+		}
+		marks = append(marks, mark)
+	}
+	return marks, nil
 }
 
 func (s *Store) seenKeys(events []EventKey) []string {
@@ -67,7 +122,15 @@ func (s *Store) seenKeys(events []EventKey) []string {
 }
 
 // markSeen
-// KEYS events. ARGV 1 life in seconds. Output: 1.
+// KEYS events. ARGV 1 life in seconds; the mark of each event: when it was taken, in ms, a space, how many commands it had.
+// A mark without commands takes no other's place. Output: 1.
 var markSeen = redis.NewScript(`
-for _, key in ipairs(KEYS) do redis.call('SET', key, 1, 'EX', ARGV[1]) end
+for i, key in ipairs(KEYS) do
+  local mark = ARGV[i + 1]
+  if mark:sub(-2) == ' 0' then
+    redis.call('SET', key, mark, 'EX', ARGV[1], 'NX')
+  else
+    redis.call('SET', key, mark, 'EX', ARGV[1])
+  end
+end
 return 1`)

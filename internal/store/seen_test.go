@@ -12,21 +12,46 @@ func TestSeen(t *testing.T) {
 	s, other := pair(t)
 	events := []EventKey{{"orders", "/a", "1"}, {"orders", "/a", "2"}, {"payments", "/a", "1"}, {"orders", "/b", "1"}, {"orders", "/a1", ""}, {"orders", "/", "a1"}}
 	seen := func() []bool {
-		_, got, err := other.Candidates(ctx, nil, events)
+		look, err := other.Look(ctx, Anchor{}, nil, events)
 		require.NoError(t, err)
-		return got
+		return look.Seen
 	}
 	require.Equal(t, []bool{false, false, false, false, false, false}, seen())
 	require.NoError(t, s.MarkSeen(ctx, nil))
-	require.NoError(t, s.MarkSeen(ctx, events[:1]))
-	require.NoError(t, s.MarkSeen(ctx, events[:1]))
+	require.NoError(t, s.MarkSeen(ctx, marked(events[:1], 1)))
+	require.NoError(t, s.MarkSeen(ctx, marked(events[:1], 1)))
 	require.Equal(t, []bool{true, false, false, false, false, false}, seen())
-	require.NoError(t, s.MarkSeen(ctx, events[4:5]))
+	require.NoError(t, s.MarkSeen(ctx, marked(events[4:5], 1)))
 	require.Equal(t, []bool{true, false, false, false, true, false}, seen())
 	left, err := s.rdb.TTL(ctx, s.key.seen(events[0].digest())).Result()
 	require.NoError(t, err)
 	require.InDelta(t, seenLife.Seconds(), left.Seconds(), 60)
-	_, none, err := s.Candidates(ctx, nil, nil)
+	look, err := s.Look(ctx, Anchor{}, nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, look.Seen)
+}
+
+func marked(events []EventKey, commands int) []Mark {
+	marks := make([]Mark, len(events))
+	for i, e := range events {
+		marks[i] = Mark{e, start, commands}
+	}
+	return marks
+}
+
+func TestAnEventThatNobodyWantedIsRememberedAndDoesNotCountAsSeen(t *testing.T) {
+	s := open(t)
+	events := []EventKey{{"orders", "/a", "1"}, {"orders", "/a", "2"}, {"orders", "/a", "3"}}
+	require.NoError(t, s.MarkSeen(ctx, marked(events[:2], 0)))
+	require.NoError(t, s.MarkSeen(ctx, marked(events[1:2], 10)))
+	require.NoError(t, s.MarkSeen(ctx, marked(events[1:2], 0)))
+	look, err := s.Look(ctx, Anchor{}, nil, events)
+	require.NoError(t, err)
+	require.Equal(t, []bool{false, true, false}, look.Seen)
+	marks, err := s.Marks(ctx, events)
+	require.NoError(t, err)
+	require.Equal(t, []Mark{{events[0], start, 0}, {events[1], start, 10}}, marks)
+	none, err := s.Marks(ctx, nil)
 	require.NoError(t, err)
 	require.Empty(t, none)
 }
@@ -40,13 +65,13 @@ func TestManyAreMarkedAsSeen(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, from := range []*Store{s, other} {
 		wg.Go(func() {
-			if err := from.MarkSeen(ctx, events); err != nil {
+			if err := from.MarkSeen(ctx, marked(events, 1)); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	_, seen, err := s.Candidates(ctx, nil, events)
+	look, err := s.Look(ctx, Anchor{}, nil, events)
 	require.NoError(t, err)
-	require.NotContains(t, seen, false)
+	require.NotContains(t, look.Seen, false)
 }

@@ -45,7 +45,6 @@ type Options struct {
 type Store struct {
 	rdb       *redis.Client
 	key       keys
-	match     matchCache
 	subs      parsed[*contract.Subscription]
 	policies  parsed[contract.DeliveryPolicy]
 	lists     tended
@@ -67,7 +66,7 @@ func Open(o Options) (*Store, error) {
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = o.Timeout, o.Timeout, o.Timeout, o.Timeout
 	opts.MaxRetries = 1
 	opts.ContextTimeoutEnabled = true
-	s := &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace}, match: matchCache{resources: map[string]matchEntry{}}}
+	s := &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace}}
 	s.rdb.AddHook(&s.exchanged)
 	return s, nil
 }

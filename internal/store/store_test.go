@@ -118,13 +118,19 @@ func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
 			return err
 		},
 		"DeleteSubscription": func() error { return s.DeleteSubscription(ctx, "sub_1") },
-		"Candidates":         func() error { _, _, err := s.Candidates(ctx, []string{"a"}, []EventKey{{"a", "b", "c"}}); return err },
+		"Look":               func() error { _, err := s.Look(ctx, Anchor{}, []string{"a"}, []EventKey{{"a", "b", "c"}}); return err },
+		"Anchor":             func() error { _, err := s.Anchor(ctx); return err },
+		"EachCandidate":      func() error { return s.EachCandidate(ctx, "a", func(Candidate) {}) },
+		"ResourceNames":      func() error { _, err := s.ResourceNames(ctx); return err },
+		"Marks":              func() error { _, err := s.Marks(ctx, []EventKey{{"a", "b", "c"}}); return err },
+		"FanOut":             func() error { _, err := s.FanOut(ctx, EventKey{"a", "b", "c"}); return err },
+		"KeepFanOut":         func() error { return s.KeepFanOut(ctx, EventKey{"a", "b", "c"}, "sub_1") },
 		"Standings":          func() error { _, err := s.Standings(ctx, []Pending{{Delivery: "d", Subscription: "s"}}); return err },
 		"Record":             func() error { return s.Record(ctx, []Record{{Delivery: d, Line: "l"}}) },
 		"Statuses":           func() error { _, err := s.Statuses(ctx, []string{"d"}); return err },
 		"JoinLines":          func() error { return s.JoinLines(ctx, []Place{{"l", "d"}}) },
 		"LeaveLine":          func() error { return s.LeaveLine(ctx, "l", "d") },
-		"MarkSeen":           func() error { return s.MarkSeen(ctx, []EventKey{{"a", "b", "c"}}) },
+		"MarkSeen":           func() error { return s.MarkSeen(ctx, marked([]EventKey{{"a", "b", "c"}}, 1)) },
 		"Take":               func() error { _, err := s.Take(ctx, []Ask{{"sub_1", 1, 1}}); return err },
 		"FailingSince":       func() error { _, err := s.FailingSince(ctx, []string{"sub_1"}, start); return err },
 		"Healthy":            func() error { return s.Healthy(ctx, []string{"sub_1"}) },
@@ -196,7 +202,7 @@ func TestScriptsSurviveAFlush(t *testing.T) {
 		},
 		func() error { return s.JoinLines(ctx, []Place{{"l", "d"}}) },
 		func() error { return s.LeaveLine(ctx, "l", "d") },
-		func() error { return s.MarkSeen(ctx, []EventKey{{"a", "b", "c"}}) },
+		func() error { return s.MarkSeen(ctx, marked([]EventKey{{"a", "b", "c"}}, 1)) },
 		func() error {
 			got, err := s.Take(ctx, []Ask{{"sub_1", 1, 1}, {"sub_2", 5, 2}})
 			require.Equal(t, []int{1, 2}, []int{got[0].Allowed, got[1].Allowed})
@@ -268,7 +274,7 @@ func TestAFullRedis(t *testing.T) {
 	done := Record{delivery("dlv_1", 0, contract.DeliverySucceeded, attempt(2)), "line"}
 	require.ErrorContains(t, s.Record(ctx, []Record{done}), "OOM")
 	require.ErrorContains(t, s.JoinLines(ctx, []Place{{"line", "dlv_2"}}), "OOM")
-	require.ErrorContains(t, s.MarkSeen(ctx, []EventKey{{"a", "b", "c"}}), "OOM")
+	require.ErrorContains(t, s.MarkSeen(ctx, marked([]EventKey{{"a", "b", "c"}}, 1)), "OOM")
 	_, err := s.Take(ctx, []Ask{{"sub_1", 1, 1}})
 	require.ErrorContains(t, err, "OOM")
 	got := stand(t, s, Pending{Delivery: "dlv_1", Subscription: "sub_1", Line: "line"})

@@ -30,9 +30,9 @@ func (s *Store) CreateSubscription(ctx context.Context, sub contract.Subscriptio
 func (s *Store) createSubscription(ctx context.Context, sub contract.Subscription) (id string, err error) {
 	id, err = createSubscription.Run(ctx, s.rdb, []string{
 		s.key.fingerprint(sub.Fingerprint()), s.key.subscription(sub.ID), s.key.list(sub.Consumer, sub.Resource),
-		s.key.match(sub.Resource), s.key.matchVersion(sub.Resource), s.key.consumerSubs(sub.Consumer),
+		s.key.match(sub.Resource), s.key.changes(), s.key.consumerSubs(sub.Consumer),
 		s.key.resourceSubs(sub.Resource), s.key.resources(),
-	}, sub.ID, encode(sub), sub.CreatedAt.UnixMilli(), candidate(sub), contract.NewID("v"), sub.Resource, s.key.subscription("")).Text()
+	}, sub.ID, encode(sub), sub.CreatedAt.UnixMilli(), candidate(sub), contract.NewID("v"), sub.Resource, s.key.subscription(""), mostChanges).Text()
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("writing the subscription: %w", err)
@@ -43,8 +43,8 @@ func (s *Store) createSubscription(ctx context.Context, sub contract.Subscriptio
 }
 
 // createSubscription
-// KEYS 1 fingerprint, 2 subscription, 3 list, 4 match, 5 match version, 6 consumer's, 7 resource's, 8 resources.
-// ARGV 1 id, 2 record, 3 created ms, 4 candidate or "", 5 version token, 6 resource, 7 prefix of subscription keys.
+// KEYS 1 fingerprint, 2 subscription, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 resources.
+// ARGV 1 id, 2 record, 3 created ms, 4 candidate or "", 5 token of the change, 6 resource, 7 prefix of subscription keys, 8 most changes.
 // Output: the id of the subscription that stands now, ours or an older one; "" if the resource does not exist.
 var createSubscription = redis.NewScript(`
 if redis.call('HEXISTS', KEYS[8], ARGV[6]) == 0 then return '' end
@@ -57,7 +57,7 @@ redis.call('SADD', KEYS[6], ARGV[1])
 redis.call('SADD', KEYS[7], ARGV[1])
 if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[4], ARGV[1], ARGV[4])
-  redis.call('SET', KEYS[5], ARGV[5])
+  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[8], '*', 't', ARGV[5], 'r', ARGV[6], 's', ARGV[1], 'c', ARGV[4])
 end
 return ARGV[1]`)
 
@@ -120,8 +120,8 @@ func (s *Store) UpdateSubscription(ctx context.Context, before, after contract.S
 	after.Revision = before.Revision + 1
 	n, err := updateSubscription.Run(ctx, s.rdb, []string{
 		s.key.subscription(after.ID), s.key.fingerprint(before.Fingerprint()), s.key.fingerprint(after.Fingerprint()),
-		s.key.match(after.Resource), s.key.matchVersion(after.Resource),
-	}, after.ID, encode(after), before.Revision, candidate(after), contract.NewID("v"), s.key.subscription("")).Int()
+		s.key.match(after.Resource), s.key.changes(),
+	}, after.ID, encode(after), before.Revision, candidate(after), contract.NewID("v"), s.key.subscription(""), after.Resource, mostChanges).Int()
 	switch {
 	case err != nil:
 		return contract.Subscription{}, fmt.Errorf("writing the subscription: %w", err)
@@ -136,8 +136,8 @@ func (s *Store) UpdateSubscription(ctx context.Context, before, after contract.S
 }
 
 // updateSubscription
-// KEYS 1 subscription, 2 old fingerprint, 3 new fingerprint, 4 match, 5 match version.
-// ARGV 1 id, 2 record, 3 expected revision, 4 candidate or "", 5 version token, 6 prefix of subscription keys.
+// KEYS 1 subscription, 2 old fingerprint, 3 new fingerprint, 4 match, 5 changes.
+// ARGV 1 id, 2 record, 3 expected revision, 4 candidate or "", 5 token of the change, 6 prefix of subscription keys, 7 resource, 8 most changes.
 // Output: 1 done, 0 not there, -1 another revision, -2 another subscription has the new fingerprint.
 var updateSubscription = redis.NewScript(`
 local record = redis.call('GET', KEYS[1])
@@ -148,8 +148,10 @@ if same and same ~= ARGV[1] and redis.call('EXISTS', ARGV[6] .. same) == 1 then 
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 redis.call('SET', KEYS[3], ARGV[1])
 redis.call('SET', KEYS[1], ARGV[2])
+local stood = redis.call('HGET', KEYS[4], ARGV[1]) or ''
+if stood == ARGV[4] then return 1 end
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[4]) else redis.call('HDEL', KEYS[4], ARGV[1]) end
-redis.call('SET', KEYS[5], ARGV[5])
+redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[8], '*', 't', ARGV[5], 'r', ARGV[7], 's', ARGV[1], 'c', ARGV[4])
 return 1`)
 
 // DeleteSubscription ends a subscription, or returns ErrNotFound.
@@ -170,9 +172,9 @@ func (s *Store) deleteSubscription(ctx context.Context, sub contract.Subscriptio
 	id := sub.ID
 	n, err := deleteSubscription.Run(ctx, s.rdb, []string{
 		s.key.subscription(id), s.key.fingerprint(sub.Fingerprint()), s.key.list(sub.Consumer, sub.Resource),
-		s.key.match(sub.Resource), s.key.matchVersion(sub.Resource), s.key.consumerSubs(sub.Consumer),
+		s.key.match(sub.Resource), s.key.changes(), s.key.consumerSubs(sub.Consumer),
 		s.key.resourceSubs(sub.Resource), s.key.deliveries(id), s.key.failing(id),
-	}, id, contract.NewID("v"), sub.Revision).Int()
+	}, id, contract.NewID("v"), sub.Revision, sub.Resource, mostChanges).Int()
 	switch {
 	case err != nil:
 		return fmt.Errorf("deleting the subscription: %w", err)
@@ -185,8 +187,8 @@ func (s *Store) deleteSubscription(ctx context.Context, sub contract.Subscriptio
 }
 
 // deleteSubscription
-// KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 match version, 6 consumer's, 7 resource's, 8 deliveries, 9 since when it fails.
-// ARGV 1 id, 2 version token, 3 expected revision. Output: 1 done, 0 not there, -1 another revision.
+// KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 deliveries, 9 since when it fails.
+// ARGV 1 id, 2 token of the change, 3 expected revision, 4 resource, 5 most changes. Output: 1 done, 0 not there, -1 another revision.
 var deleteSubscription = redis.NewScript(`
 local record = redis.call('GET', KEYS[1])
 if not record then return 0 end
@@ -194,8 +196,9 @@ if cjson.decode(record).revision ~= tonumber(ARGV[3]) then return -1 end
 redis.call('DEL', KEYS[1], KEYS[8], KEYS[9])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('HDEL', KEYS[4], ARGV[1])
-redis.call('SET', KEYS[5], ARGV[2])
+if redis.call('HDEL', KEYS[4], ARGV[1]) == 1 then
+  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[5], '*', 't', ARGV[2], 'r', ARGV[4], 's', ARGV[1], 'c', '')
+end
 redis.call('SREM', KEYS[6], ARGV[1])
 redis.call('SREM', KEYS[7], ARGV[1])
 return 1`)

@@ -21,15 +21,15 @@ const (
 )
 
 // archive keeps the events that are not in the archive yet, also those that nobody wants now: a later subscription may.
-func (l *Listener) archive(stop, work context.Context, jobs []*job, taken time.Time) error {
+func (l *Listener) archive(stop, work context.Context, jobs []*job) error {
 	var events []contract.Archived
 	for _, j := range jobs {
 		if j.reason == "" && !j.again {
-			events = append(events, contract.Archive(j.event, j.resource, taken))
+			events = append(events, contract.Archive(j.event, j.resource, j.taken))
 		}
 	}
 	for part := range contract.Packs(events) {
-		if err := l.keep(stop, work, part, taken); err != nil {
+		if err := l.keep(stop, work, part); err != nil {
 			return err
 		}
 	}
@@ -37,7 +37,7 @@ func (l *Listener) archive(stop, work context.Context, jobs []*job, taken time.T
 }
 
 // keep fails only if stop ends while the broker is away.
-func (l *Listener) keep(stop, work context.Context, events []contract.Archived, taken time.Time) error {
+func (l *Listener) keep(stop, work context.Context, events []contract.Archived) error {
 	if l.Now().Before(l.archiveAgain) {
 		l.Metrics.unarchived.Add(float64(len(events)))
 		return nil
@@ -47,7 +47,7 @@ func (l *Listener) keep(stop, work context.Context, events []contract.Archived, 
 		l.notArchived(events, err)
 		return nil
 	}
-	message := l.Names.ToArchive(rabbit.Message{ContentType: contract.MediaPack, Timestamp: taken, Body: body})
+	message := l.Names.ToArchive(rabbit.Message{ContentType: contract.MediaPack, Timestamp: events[0].Taken, Body: body})
 	tries := 0
 	return l.untilItWorks(stop, "archiving events", func() error {
 		ctx, cancel := context.WithTimeout(work, archiveTimeout)

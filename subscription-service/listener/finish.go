@@ -23,7 +23,7 @@ func (p *published) add(more published) {
 	p.batch, p.jobs = append(p.batch, more.batch...), append(p.jobs, more.jobs...)
 }
 
-// finish marks events as seen and acknowledges their messages, until nothing more is published.
+// finish archives events, marks them as seen and acknowledges their messages, until nothing more is published.
 func (l *Listener) finish(stop, work context.Context, all <-chan published) {
 	for some := range all {
 		l.gather(stop, &some, all)
@@ -37,6 +37,10 @@ func (l *Listener) finish(stop, work context.Context, all <-chan published) {
 
 // conclude leaves nothing to do but to acknowledge.
 func (l *Listener) conclude(stop, work context.Context, jobs []*job) error {
+	defer l.fresh.remove(jobs)
+	if err := l.archive(stop, work, jobs); err != nil {
+		return err
+	}
 	if err := l.mark(stop, work, jobs); err != nil {
 		return err
 	}
@@ -79,21 +83,26 @@ func settle(p published) {
 	rabbit.AckAll(acks)
 }
 
-// mark remembers the events whose commands are confirmed. A dead letter may come again once its fault is mended.
+// mark remembers the events whose commands are confirmed, also those that nobody wanted, with which nothing is wrong. A dead
+// letter may come again once its fault is mended.
 func (l *Listener) mark(stop, work context.Context, jobs []*job) error {
-	defer l.fresh.remove(jobs)
-	events := fulfilled(jobs)
-	if len(events) == 0 {
+	var marks []store.Mark
+	for _, j := range jobs {
+		if j.reason == "" && !j.again {
+			marks = append(marks, store.Mark{Event: j.key(), Taken: j.taken, Commands: j.commands})
+		}
+	}
+	if len(marks) == 0 {
 		return nil
 	}
-	return l.untilItWorks(stop, "marking events as seen", func() error { return l.Store.MarkSeen(work, events) })
+	return l.untilItWorks(stop, "marking events as seen", func() error { return l.Store.MarkSeen(work, marks) })
 }
 
-// fulfilled are the events that have commands.
+// fulfilled are the events that have commands, or get them beside the others.
 func fulfilled(jobs []*job) []store.EventKey {
 	var events []store.EventKey
 	for _, j := range jobs {
-		if j.commands > 0 && j.reason == "" {
+		if (j.commands > 0 || j.large) && j.reason == "" {
 			events = append(events, j.key())
 		}
 	}

@@ -5,12 +5,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 )
 
 // job is one message of a batch on its way through the stages.
@@ -18,7 +20,9 @@ type job struct {
 	message  rabbit.Message
 	event    *event.Event
 	resource string
+	taken    time.Time // by the listener; milliseconds count
 	wanted   []store.Candidate
+	large    bool   // wanted by more than go in one line with other events; wanted is empty then
 	commands int    // how many are confirmed
 	again    bool   // its commands were published before, and it is in the archive
 	reason   string // why it is dead; "" while it is not
@@ -26,10 +30,10 @@ type job struct {
 }
 
 // read never fails: what is no event gets the reason.
-func read(messages []rabbit.Message) []*job {
+func read(messages []rabbit.Message, taken time.Time) []*job {
 	jobs := make([]*job, len(messages))
 	for i, m := range messages {
-		jobs[i] = &job{message: m}
+		jobs[i] = &job{message: m, taken: taken}
 		jobs[i].read()
 	}
 	return jobs
@@ -99,21 +103,23 @@ func dropRepeated(jobs []*job, seen []bool) {
 	for i, j := range jobs {
 		key := j.key()
 		if j.again = seen[i] || met[key]; j.again {
-			j.wanted = nil
+			j.wanted, j.large = nil, false
 		}
-		met[key] = met[key] || len(j.wanted) > 0
+		met[key] = met[key] || len(j.wanted) > 0 || j.large
 	}
 }
 
-func (j *job) match(candidates map[string][]store.Candidate) {
-	found, known := candidates[j.resource]
-	if !known {
+func (j *job) match(view *index.View) {
+	if !view.Exists(j.resource) {
 		j.reason = fmt.Sprintf("resource %q does not exist: create it, or correct the routing key", j.resource)
 		return
 	}
-	for _, c := range found {
-		if contract.MatchesType(c.Types, j.event.Type()) {
-			j.wanted = append(j.wanted, c)
-		}
-	}
+	found, n := view.Match(j.resource, j.event.Type(), mostInLine)
+	j.wanted, j.large = found, n > mostInLine
+}
+
+func (j *job) command(wants store.Candidate) contract.Command {
+	c := contract.NewCommand(j.event, wants.Subscription, j.resource, j.taken)
+	c.Ordered = wants.Ordered
+	return c
 }

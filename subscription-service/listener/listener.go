@@ -1,12 +1,15 @@
 // Package listener matches events with subscriptions: it takes events from the broker in batches and publishes one callback
 // command for each subscription that wants one. The way of a batch is one line of stages:
 //
-//	read → look candidates and seen events up, once → match → ordered deliveries join their lines
-//	→ publish commands and dead letters, then the events for the archive, confirmed
+//	read → catch up with the subscriptions and look up which events were seen, once → match → ordered deliveries join their
+//	lines → publish commands and dead letters, confirmed
 //
 // and, together with other batches and beside the next ones,
 //
-//	→ mark the events as seen → acknowledge
+//	→ archive the events → mark them as seen → acknowledge
+//
+// An event that very many want leaves the line after it is matched: its commands are published beside the next batches, a part
+// at a time, on a queue of their own; see fanout.go.
 //
 // Nothing is acknowledged before all that follows from the batch is confirmed. While Redis or the broker can't be asked, the
 // batch is kept and tried again. An event counts as seen once its commands are confirmed: it is no use to tell a second one of
@@ -27,17 +30,23 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 )
 
 // Store is what the listener needs to know and to leave behind; *store.Store is one.
 type Store interface {
-	// Candidates are the active subscriptions of resources, and tell of each event, in the order asked, whether it was marked
-	// as seen within a day. A resource that does not exist is missing from the answer.
-	Candidates(ctx context.Context, resources []string, events []store.EventKey) (map[string][]store.Candidate, []bool, error)
-	MarkSeen(ctx context.Context, events []store.EventKey) error
+	MarkSeen(ctx context.Context, marks []store.Mark) error
 	// JoinLines gives deliveries their places, in order. Who has a place keeps it.
 	JoinLines(ctx context.Context, places []store.Place) error
 	LeaveLine(ctx context.Context, line, delivery string) error
+	// FanOut is the subscription, by id, up to which the commands of an event were published; KeepFanOut remembers it.
+	FanOut(ctx context.Context, event store.EventKey) (last string, err error)
+	KeepFanOut(ctx context.Context, event store.EventKey, last string) error
+}
+
+// Index knows the active subscriptions, and which events were seen within a day; *index.Index is one.
+type Index interface {
+	Look(ctx context.Context, resources []string, events []store.EventKey) (*index.View, error)
 }
 
 // Publisher hands messages to the broker and returns nil once all are confirmed.
@@ -48,6 +57,7 @@ type Publisher interface {
 // Listener is what a batch needs. All fields are needed save Wait.
 type Listener struct {
 	Store     Store
+	Index     Index
 	Publisher Publisher
 	Names     rabbit.Names
 	Log       *zap.Logger
@@ -94,9 +104,11 @@ const (
 func (l *Listener) Run(ctx context.Context, conn *rabbit.Conn, drain time.Duration) error {
 	work, cancel := outlast(ctx, drain)
 	defer cancel()
-	done := make(chan published, prefetch/maxBatch)
-	var finishing sync.WaitGroup
+	// Each can hold all that the broker hands out.
+	done, large := make(chan published, prefetch), make(chan published, prefetch)
+	var finishing, fanning sync.WaitGroup
 	finishing.Go(func() { l.finish(ctx, work, done) })
+	fanning.Go(func() { l.fanOutAll(ctx, work, large, done) })
 	options := rabbit.ConsumeOptions{Prefetch: prefetch, MaxBatch: maxBatch, Drain: drain + leaving, HandOver: true, Pace: pace}
 	err := conn.Consume(ctx, l.Names.Events, options, func(_ context.Context, batch []*rabbit.Delivery) {
 		jobs, err := l.handle(ctx, work, messagesOf(batch))
@@ -104,8 +116,10 @@ func (l *Listener) Run(ctx context.Context, conn *rabbit.Conn, drain time.Durati
 			rabbit.Leave(batch)
 			return
 		}
-		done <- published{batch, jobs}
+		handOn(batch, jobs, done, large)
 	})
+	close(large)
+	fanning.Wait()
 	close(done)
 	finishing.Wait()
 	if errors.Is(err, rabbit.ErrDrain) {
@@ -134,7 +148,7 @@ func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
 // what is under way must end too.
 func (l *Listener) handle(stop, work context.Context, messages []rabbit.Message) ([]*job, error) {
 	l.Metrics.batch.Observe(float64(len(messages)))
-	jobs := read(messages)
+	jobs := read(messages, l.Now().UTC().Truncate(time.Millisecond))
 	if err := l.match(stop, work, jobs); err != nil {
 		return nil, err
 	}
@@ -155,7 +169,7 @@ func (l *Listener) count(job *job) {
 	case job.again:
 		result = "duplicate"
 		l.Log.Debug("an event came again", zap.String("source", contract.Printable(job.event.Source())), zap.String("id", contract.Printable(job.event.ID())))
-	case job.commands == 0:
+	case job.commands == 0: // nor is it a large one: those are finished once they have theirs
 		result = "unmatched"
 	}
 	l.Metrics.events.WithLabelValues(result).Inc()
@@ -169,24 +183,28 @@ func (l *Listener) match(stop, work context.Context, jobs []*job) error {
 		return nil
 	}
 	known := l.fresh.among(events) // before Redis is asked: it may be told meanwhile
-	var candidates map[string][]store.Candidate
-	var seen []bool
-	err := l.untilItWorks(stop, "looking subscriptions up", func() (err error) {
-		candidates, seen, err = l.Store.Candidates(work, resourcesOf(events), keysOf(events))
-		return err
-	})
+	view, err := l.look(stop, work, resourcesOf(events), keysOf(events))
 	if err != nil {
 		return err
 	}
-	for _, job := range events {
-		job.match(candidates)
+	for i, job := range events {
+		job.match(view)
+		known[i] = known[i] || view.Seen[i]
 	}
-	for i := range seen {
-		seen[i] = seen[i] || known[i]
+	dropRepeated(events, known)
+	if err := l.reserve(stop, work, view, events); err != nil {
+		return err
 	}
-	dropRepeated(events, seen)
 	l.Metrics.match.Observe(l.Now().Sub(start).Seconds())
 	return nil
+}
+
+func (l *Listener) look(stop, work context.Context, resources []string, events []store.EventKey) (view *index.View, err error) {
+	err = l.untilItWorks(stop, "looking subscriptions up", func() error {
+		view, err = l.Index.Look(work, resources, events)
+		return err
+	})
+	return view, err
 }
 
 // untilItWorks tries again and again, with a growing wait, until stop ends; only then it returns an error. What no other try

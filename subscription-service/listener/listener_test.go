@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,7 +40,9 @@ type fake struct {
 
 	mu         sync.Mutex
 	candidates map[string][]store.Candidate
-	seen       map[store.EventKey]bool
+	changes    []store.Change
+	seen       map[store.EventKey]int // how many commands each had
+	fanned     map[store.EventKey]string
 	lines      map[string][]string
 	lookups    int
 	largest    int // of the publishes
@@ -48,6 +53,7 @@ type fake struct {
 	joinErrs   []error
 	leaveErrs  []error
 	markErrs   []error
+	keepErrs   []error
 	brokerErrs []error
 	limit      func(rabbit.Message) bool // what is too large
 }
@@ -65,7 +71,15 @@ const (
 func (l *Listener) process(stop, work context.Context, messages []rabbit.Message) []fate {
 	fates := make([]fate, len(messages))
 	jobs, err := l.handle(stop, work, messages)
-	if err != nil || l.conclude(stop, work, jobs) != nil {
+	if err != nil {
+		return fates
+	}
+	for _, job := range jobs {
+		if job.large && l.fanOut(stop, work, job) != nil {
+			return fates
+		}
+	}
+	if l.conclude(stop, work, jobs) != nil {
 		return fates
 	}
 	for i, job := range jobs {
@@ -77,9 +91,9 @@ func (l *Listener) process(stop, work context.Context, messages []rabbit.Message
 }
 
 func newFake(t *testing.T) *fake {
-	f := &fake{t: t, candidates: map[string][]store.Candidate{}, seen: map[store.EventKey]bool{}, lines: map[string][]string{}, taken: map[string]int{}, limit: tooManyHeaders}
+	f := &fake{t: t, candidates: map[string][]store.Candidate{}, seen: map[store.EventKey]int{}, fanned: map[store.EventKey]string{}, lines: map[string][]string{}, taken: map[string]int{}, limit: tooManyHeaders}
 	f.listener = &Listener{
-		Store: f, Publisher: f, Names: rabbit.NamesFor("fake"), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
+		Store: f, Index: index.New(f, zap.NewNop()), Publisher: f, Names: rabbit.NamesFor("fake"), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
 		Wait: func(_ context.Context, n int) { f.waits = append(f.waits, n) },
 	}
 	return f
@@ -93,32 +107,58 @@ func tooManyHeaders(m rabbit.Message) bool {
 	return size > rabbit.MaxHeaders
 }
 
-func (f *fake) Candidates(_ context.Context, resources []string, events []store.EventKey) (map[string][]store.Candidate, []bool, error) {
+// place of a change in the fake's stream.
+func place(n int) store.Anchor { return store.Anchor{ID: strconv.Itoa(n), Token: "x"} }
+
+func (f *fake) Anchor(context.Context) (store.Anchor, error) { return place(len(f.changes)), nil }
+
+func (f *fake) Look(_ context.Context, from store.Anchor, resources []string, events []store.EventKey) (store.Look, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lookups++
 	if err := next(&f.storeErrs); err != nil {
-		return nil, nil, err
+		return store.Look{}, err
 	}
-	found := map[string][]store.Candidate{}
+	n, _ := strconv.Atoi(from.ID)
+	look := store.Look{Changes: f.changes[n:], Next: place(len(f.changes)), Exists: map[string]bool{}, Seen: make([]bool, len(events))}
 	for _, r := range resources {
-		if c, ok := f.candidates[r]; ok {
-			found[r] = slices.Clone(c)
-		}
+		_, look.Exists[r] = f.candidates[r]
 	}
-	seen := make([]bool, len(events))
 	for i, e := range events {
-		seen[i] = f.seen[e]
+		look.Seen[i] = f.seen[e] > 0
 	}
-	return found, seen, nil
+	return look, nil
 }
 
-func (f *fake) MarkSeen(_ context.Context, events []store.EventKey) error {
+func (f *fake) EachCandidate(_ context.Context, resource string, tell func(store.Candidate)) error {
+	for _, c := range f.candidates[resource] {
+		tell(c)
+	}
+	return nil
+}
+
+func (f *fake) ResourceNames(context.Context) ([]string, error) {
+	return slices.Collect(maps.Keys(f.candidates)), nil
+}
+
+func (f *fake) FanOut(_ context.Context, event store.EventKey) (string, error) {
+	return f.fanned[event], nil
+}
+
+func (f *fake) KeepFanOut(_ context.Context, event store.EventKey, last string) error {
+	if err := next(&f.keepErrs); err != nil {
+		return err
+	}
+	f.fanned[event] = last
+	return nil
+}
+
+func (f *fake) MarkSeen(_ context.Context, marks []store.Mark) error {
 	if err := next(&f.markErrs); err != nil {
 		return err
 	}
-	for _, e := range events {
-		f.seen[e] = true
+	for _, m := range marks {
+		f.seen[m.Event] = max(f.seen[m.Event], m.Commands)
 	}
 	return nil
 }
@@ -172,11 +212,16 @@ func (f *fake) names() rabbit.Names { return f.listener.Names }
 func (f *fake) resource(name string) { f.candidates[name] = nil }
 
 func (f *fake) subscribe(id, resource string, types ...string) {
-	f.candidates[resource] = append(f.candidates[resource], store.Candidate{Subscription: id, Types: types})
+	f.activate(resource, store.Candidate{Subscription: id, Types: types})
 }
 
 func (f *fake) subscribeInOrder(id, resource string) {
-	f.candidates[resource] = append(f.candidates[resource], store.Candidate{Subscription: id, Ordered: true})
+	f.activate(resource, store.Candidate{Subscription: id, Ordered: true})
+}
+
+func (f *fake) activate(resource string, c store.Candidate) {
+	f.candidates[resource] = append(f.candidates[resource], c)
+	f.changes = append(f.changes, store.Change{Resource: resource, Subscription: c.Subscription, Candidate: &c})
 }
 
 func (f *fake) ahead(c contract.Command) string {
@@ -196,6 +241,7 @@ func (f *fake) send(messages ...rabbit.Message) {
 }
 
 func (f *fake) commands(n int) []rabbit.Message { return f.take(f.listener.Names.Commands, n) }
+func (f *fake) bulk(n int) []rabbit.Message     { return f.take(f.listener.Names.Bulk, n) }
 func (f *fake) dead(n int) []rabbit.Message     { return f.take(f.listener.Names.Dead, n) }
 
 func (f *fake) archived(resource string, n int) []contract.Archived {
@@ -222,7 +268,7 @@ func (f *fake) take(exchange string, n int) []rabbit.Message {
 	f.t.Helper()
 	var found []rabbit.Message
 	for _, m := range f.published {
-		if m.Exchange == exchange {
+		if m.Exchange == exchange || m.Exchange == "" && m.RoutingKey == exchange {
 			found = append(found, m)
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"time"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -33,27 +33,23 @@ type outgoing struct {
 }
 
 // publish sends all that follows from a batch: the commands, then the dead letters, among them those of events whose commands
-// turned out too large to send, then the events for the archive.
+// turned out too large to send.
 func (l *Listener) publish(stop, work context.Context, jobs []*job) error {
-	taken := l.Now().UTC().Truncate(time.Millisecond)
-	if err := l.sendAll(stop, work, l.commands(jobs, taken)); err != nil {
+	if err := l.sendAll(stop, work, l.commands(jobs)); err != nil {
 		return err
 	}
-	if err := l.sendAll(stop, work, l.dead(jobs)); err != nil {
-		return err
-	}
-	return l.archive(stop, work, jobs, taken)
+	return l.sendAll(stop, work, l.dead(jobs))
 }
 
 // commands makes each command when it is asked for: a batch may have more of them than should stand in memory.
-func (l *Listener) commands(jobs []*job, created time.Time) iter.Seq[outgoing] {
+func (l *Listener) commands(jobs []*job) iter.Seq[outgoing] {
 	return func(yield func(outgoing) bool) {
 		for _, j := range jobs {
 			for _, wants := range j.wanted {
 				if j.reason != "" {
 					break
 				}
-				if !yield(l.command(j, wants, created)) {
+				if !yield(l.command(j, wants)) {
 					return
 				}
 			}
@@ -61,10 +57,13 @@ func (l *Listener) commands(jobs []*job, created time.Time) iter.Seq[outgoing] {
 	}
 }
 
-func (l *Listener) command(j *job, wants store.Candidate, created time.Time) outgoing {
-	c := contract.NewCommand(j.event, wants.Subscription, j.resource, created)
-	c.Ordered = wants.Ordered
-	return outgoing{job: j, message: l.Names.ToCommands(rabbit.CommandMessage(c)), place: store.Place{Line: c.Line(), Delivery: c.Delivery}}
+func (l *Listener) command(j *job, wants store.Candidate) outgoing {
+	c := j.command(wants)
+	return outgoing{job: j, message: l.Names.ToCommands(rabbit.CommandMessage(c)), place: placeOf(c)}
+}
+
+func placeOf(c contract.Command) store.Place {
+	return store.Place{Line: c.Line(), Delivery: c.Delivery}
 }
 
 func (l *Listener) dead(jobs []*job) iter.Seq[outgoing] {
@@ -110,12 +109,16 @@ func (l *Listener) sendChunk(stop, work context.Context, chunk []outgoing) error
 }
 
 func (l *Listener) join(stop, work context.Context, chunk []outgoing) error {
-	var places []store.Place
-	for _, out := range chunk {
-		if out.place.Line != "" {
-			places = append(places, out.place)
-		}
+	places := make([]store.Place, len(chunk))
+	for i, out := range chunk {
+		places[i] = out.place
 	}
+	return l.lineUp(stop, work, places)
+}
+
+// lineUp leaves out the deliveries that stand in no line.
+func (l *Listener) lineUp(stop, work context.Context, places []store.Place) error {
+	places = slices.DeleteFunc(places, func(p store.Place) bool { return p.Line == "" })
 	if len(places) == 0 {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 )
 
 // patience is how long a test waits for what should happen.
@@ -31,6 +32,7 @@ type real struct {
 	store  *store.Store
 	conn   *rabbit.Conn
 	taken  chan rabbit.Message
+	bulky  chan rabbit.Message
 	buried chan rabbit.Message
 	packs  chan rabbit.Message
 }
@@ -55,8 +57,9 @@ func newIdle(t *testing.T) *real {
 	conn, err := rabbit.Open(ctx, broker(t), rabbit.Options{Namespace: namespace, Name: t.Name(), Log: zaptest.NewLogger(t)})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	r := &real{t: t, store: kept, conn: conn, taken: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 100), packs: make(chan rabbit.Message, 1000)}
+	r := &real{t: t, store: kept, conn: conn, taken: make(chan rabbit.Message, 10000), bulky: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 100), packs: make(chan rabbit.Message, 1000)}
 	r.background(func(ctx context.Context) error { return drain(ctx, conn, conn.Names().Commands, r.taken) })
+	r.background(func(ctx context.Context) error { return drain(ctx, conn, conn.Names().Bulk, r.bulky) })
 	r.background(func(ctx context.Context) error { return drain(ctx, conn, conn.Names().Dead, r.buried) })
 	r.background(func(ctx context.Context) error {
 		return conn.ReadStream(ctx, conn.Names().Archive, rabbit.StreamOffset{First: true}, func(_ context.Context, batch []rabbit.StreamMessage) error {
@@ -69,9 +72,9 @@ func newIdle(t *testing.T) *real {
 	return r
 }
 
-func (r *real) listener(kept Store) *Listener {
+func (r *real) listener(kept index.Store) *Listener {
 	return &Listener{
-		Store: kept, Publisher: r.conn.Publisher(), Names: r.conn.Names(), Log: zaptest.NewLogger(r.t), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
+		Store: r.store, Index: index.New(kept, zaptest.NewLogger(r.t)), Publisher: r.conn.Publisher(), Names: r.conn.Names(), Log: zaptest.NewLogger(r.t), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
 	}
 }
 
@@ -151,6 +154,7 @@ func (r *real) send(messages ...rabbit.Message) {
 }
 
 func (r *real) commands(n int) []rabbit.Message { return r.take(r.taken, n) }
+func (r *real) bulk(n int) []rabbit.Message     { return r.take(r.bulky, n) }
 func (r *real) dead(n int) []rabbit.Message     { return r.take(r.buried, n) }
 
 func (r *real) take(from <-chan rabbit.Message, n int) []rabbit.Message {
@@ -191,8 +195,8 @@ func (r *real) archived(resource string, n int) []contract.Archived {
 // away is a store that can't be asked.
 type away struct{ *store.Store }
 
-func (away) Candidates(context.Context, []string, []store.EventKey) (map[string][]store.Candidate, []bool, error) {
-	return nil, nil, errors.New("away")
+func (away) Look(context.Context, store.Anchor, []string, []store.EventKey) (store.Look, error) {
+	return store.Look{}, errors.New("away")
 }
 
 func TestTheNextListenerGetsTheEventsInOrder(t *testing.T) {

@@ -100,8 +100,26 @@ func (s *slice) from() rabbit.StreamOffset {
 // mark puts the end of the replay into the archive. The first marker that is met counts; each slice puts a further one, so that
 // a replay ends also when the archive has dropped the others, or when they came to lie before its beginning.
 func (s *slice) mark(ctx context.Context) error {
+	if err := s.letArchive(ctx); err != nil {
+		return err
+	}
 	marker := rabbit.Message{ID: s.replay.ID, Headers: map[string]any{HeaderMarker: s.replay.ID}, Timestamp: s.Now()}
 	return s.publish(ctx, s.Names.ToArchive(marker))
+}
+
+// archiveLag is how long after its commands an event is in the archive, as a rule.
+const archiveLag = 250 * time.Millisecond
+
+// letArchive waits until what was delivered when the replay was asked for is in the archive too.
+func (s *slice) letArchive(ctx context.Context) error {
+	timer := time.NewTimer(min(archiveLag, s.replay.CreatedAt.Add(archiveLag).Sub(s.Now())))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // take works a batch of the archive off, as far as the slice goes.

@@ -13,6 +13,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/listener"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/replay"
 )
@@ -55,8 +56,10 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	}
 
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "event-listener", Log: app.Log})
+	subscriptions := index.New(kept, app.Log)
+	app.Go("index", func(ctx context.Context) error { subscriptions.Run(ctx); return nil })
 	events := &listener.Listener{
-		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Log: app.Log, Metrics: listener.NewMetrics(app.Metrics), Now: time.Now,
+		Store: kept, Index: subscriptions, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Log: app.Log, Metrics: listener.NewMetrics(app.Metrics), Now: time.Now,
 	}
 	replays := &replay.Worker{
 		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Log: app.Log, Metrics: replay.NewMetrics(app.Metrics), Rate: c.ReplayRate, Now: time.Now,
