@@ -16,6 +16,8 @@ type Candidate struct {
 	Types        []string
 	// Ordered says that deliveries with the same subject arrive one after the other; see JoinLines.
 	Ordered bool
+	// Filter is CEL, see package expr; empty for none.
+	Filter string
 }
 
 // matchCache holds the candidates per resource as of a version. The version is asked for in every batch, so what the cache
@@ -122,8 +124,9 @@ func (c *matchCache) stale(versions map[string]string) []string {
 func candidatesOf(hash map[string]string) []Candidate {
 	candidates := make([]Candidate, 0, len(hash))
 	for id, text := range hash {
-		ordering, types, _ := strings.Cut(text, "|")
-		candidates = append(candidates, Candidate{id, strings.Fields(types), ordering != ""})
+		ordering, rest, _ := strings.Cut(text, "|")
+		types, filter, _ := strings.Cut(rest, "|")
+		candidates = append(candidates, Candidate{id, strings.Fields(types), ordering != "", filter})
 	}
 	return candidates
 }

@@ -34,6 +34,7 @@ func TestCandidates(t *testing.T) {
 	create(t, s, sub)
 	ordered := subscription("sub_2")
 	ordered.Ordering = contract.OrderingSubject
+	ordered.Filter = `data.a || data.b == "|"`
 	create(t, s, ordered)
 	paused := subscription("sub_3")
 	paused.Status = contract.StatusPaused
@@ -43,7 +44,7 @@ func TestCandidates(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found, 2)
 	require.Empty(t, found["empty"])
-	require.ElementsMatch(t, []Candidate{{"sub_1", []string{"a.*", "b"}, false}, {"sub_2", []string{}, true}}, found["orders"])
+	require.ElementsMatch(t, []Candidate{{"sub_1", []string{"a.*", "b"}, false, ""}, {"sub_2", []string{}, true, `data.a || data.b == "|"`}}, found["orders"])
 	require.True(t, contract.MatchesType(found["orders"][0].Types, "b"))
 	none, _, err := s.Candidates(ctx, nil, nil)
 	require.NoError(t, err)
@@ -72,7 +73,7 @@ func TestCandidatesAreNeverOld(t *testing.T) {
 	change("sub_04", func(sub *contract.Subscription) { sub.Types = []string{"only.this"} })
 	found, _, err := listener.Candidates(ctx, []string{"orders"}, nil)
 	require.NoError(t, err)
-	require.Contains(t, found["orders"], Candidate{"sub_04", []string{"only.this"}, false})
+	require.Contains(t, found["orders"], Candidate{"sub_04", []string{"only.this"}, false, ""})
 	require.NoError(t, api.DeleteSubscription(ctx, "sub_05"))
 	require.NotContains(t, ids(t, listener, "orders"), "sub_05")
 	for _, id := range ids(t, listener, "orders") {

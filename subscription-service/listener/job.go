@@ -7,8 +7,10 @@ import (
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
@@ -105,15 +107,36 @@ func dropRepeated(jobs []*job, seen []bool) {
 	}
 }
 
-func (j *job) match(candidates map[string][]store.Candidate) {
+// match finds those of the candidates that want the event, by its type and their filters.
+func (j *job) match(candidates map[string][]store.Candidate, passes func(*job, store.Candidate, *expr.Vars) bool) {
 	found, known := candidates[j.resource]
 	if !known {
 		j.reason = fmt.Sprintf("resource %q does not exist: create it, or correct the routing key", j.resource)
 		return
 	}
+	vars := expr.NewVars(j.event)
 	for _, c := range found {
-		if contract.MatchesType(c.Types, j.event.Type()) {
+		if contract.MatchesType(c.Types, j.event.Type()) && passes(j, c, vars) {
 			j.wanted = append(j.wanted, c)
 		}
 	}
+}
+
+// passes evaluates a candidate's filter. What can't be said is no: the filter may be about fields that other events have.
+func (l *Listener) passes(j *job, c store.Candidate, vars *expr.Vars) bool {
+	if c.Filter == "" {
+		return true
+	}
+	filter, err := l.Filters.Filter(c.Filter)
+	if err == nil {
+		var is bool
+		if is, err = filter.Match(vars); err == nil {
+			return is
+		}
+	}
+	l.Metrics.filterErrors.WithLabelValues(j.resource).Inc()
+	if line := l.Log.Check(zap.DebugLevel, "a filter can't be evaluated"); line != nil {
+		line.Write(zap.String("subscription", c.Subscription), zap.Error(err))
+	}
+	return false
 }

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -50,8 +51,10 @@ type Listener struct {
 	Store     Store
 	Publisher Publisher
 	Names     rabbit.Names
-	Log       *zap.Logger
-	Metrics   *Metrics
+	// Filters keeps the subscriptions' filters compiled.
+	Filters *expr.Cache
+	Log     *zap.Logger
+	Metrics *Metrics
 	// Now is the clock.
 	Now func() time.Time
 	// Wait pauses before try n (from 1) after a failure, or returns when ctx ends; a growing wait unless it is set.
@@ -179,7 +182,7 @@ func (l *Listener) match(stop, work context.Context, jobs []*job) error {
 		return err
 	}
 	for _, job := range events {
-		job.match(candidates)
+		job.match(candidates, l.passes)
 	}
 	for i := range seen {
 		seen[i] = seen[i] || known[i]
