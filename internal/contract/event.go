@@ -260,14 +260,14 @@ func checked(e *event.Event) (*event.Event, error) {
 	if err := e.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrEvent, oneLine(err))
 	}
-	if len(e.DataEncoded) > 0 && !e.DataBase64 && jsonData(e) && !json.Valid(e.DataEncoded) {
+	if len(e.DataEncoded) > 0 && !e.DataBase64 && JSONData(e) && !json.Valid(e.DataEncoded) {
 		return nil, fmt.Errorf("%w: data is not valid JSON though datacontenttype is %q", ErrEvent, e.DataContentType())
 	}
 	return e, nil
 }
 
-// jsonData follows CloudEvents JSON format 1.0, section 3.1.1: without a datacontenttype the data is JSON.
-func jsonData(e *event.Event) bool {
+// JSONData reports whether the data is JSON. It follows CloudEvents JSON format 1.0, section 3.1.1: without a datacontenttype the data is JSON.
+func JSONData(e *event.Event) bool {
 	return e.DataContentType() == "" || isJSON(e.DataMediaType())
 }
 

@@ -56,11 +56,15 @@ type Auth struct {
 
 // Subscription is the record as it is kept. The API shows a part of it: neither Secrets nor Auth.
 type Subscription struct {
-	ID          string            `json:"id"`
-	Consumer    string            `json:"consumer"`
-	Resource    string            `json:"resource"`
-	CallbackURL string            `json:"callback_url"`
-	Types       []string          `json:"types,omitempty"`
+	ID          string   `json:"id"`
+	Consumer    string   `json:"consumer"`
+	Resource    string   `json:"resource"`
+	CallbackURL string   `json:"callback_url"`
+	Types       []string `json:"types,omitempty"`
+	// Filter chooses among the events of these types; Transform makes the body of format data. Both are CEL, see package expr;
+	// empty for none.
+	Filter      string            `json:"filter,omitempty"`
+	Transform   string            `json:"transform,omitempty"`
 	Format      Format            `json:"format"`
 	Headers     map[string]string `json:"headers,omitempty"`
 	Auth        *Auth             `json:"auth,omitempty"`
@@ -156,7 +160,7 @@ func matchType(pattern, eventType string) bool {
 func (s Subscription) Fingerprint() string {
 	types := slices.Sorted(slices.Values(s.Types))
 	asked, _ := json.Marshal([]any{s.Consumer, s.Resource, s.CallbackURL, types, s.Format, s.Headers, s.Auth, s.Description, s.RateLimit,
-		s.MaxInFlight, s.Ordering, s.Delivery}) // plain values: never fails
+		s.MaxInFlight, s.Ordering, s.Delivery, s.Filter, s.Transform}) // plain values: never fails
 	sum := sha256.Sum256(asked)
 	return hex.EncodeToString(sum[:16])
 }

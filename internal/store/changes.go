@@ -29,6 +29,8 @@ type Candidate struct {
 	Types        []string
 	// Ordered says that deliveries with the same subject arrive one after the other; see JoinLines.
 	Ordered bool
+	// Filter is CEL, see package expr; empty for none.
+	Filter string
 }
 
 // Anchor is a place in the stream of changes. The token tells it from another that has its ID after Redis lost data.
@@ -148,11 +150,12 @@ func (s *Store) ResourceNames(ctx context.Context) ([]string, error) {
 
 // candidateOf reads what candidate wrote; nil for "".
 func candidateOf(id, text string) *Candidate {
-	ordering, types, ok := strings.Cut(text, "|")
+	ordering, wants, ok := strings.Cut(text, "|")
 	if !ok {
 		return nil
 	}
-	return &Candidate{id, strings.Fields(types), ordering != ""}
+	types, filter, _ := strings.Cut(wants, "|")
+	return &Candidate{id, strings.Fields(types), ordering != "", filter}
 }
 
 // FanOut returns the subscription up to which an event's commands were published, "" if there is none.

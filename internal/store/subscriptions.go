@@ -204,16 +204,16 @@ redis.call('SREM', KEYS[7], ARGV[1])
 return 1`)
 
 // candidate is what the listener needs of an active subscription: "o" if it is ordered, a bar, its type patterns, which have
-// no space. It is "" for any other.
+// neither space nor bar, a bar, its filter. It is "" for any other.
 func candidate(sub contract.Subscription) string {
 	if sub.Status != contract.StatusActive {
 		return ""
 	}
-	types := "|" + strings.Join(sub.Types, " ")
+	wants := "|" + strings.Join(sub.Types, " ") + "|" + sub.Filter
 	if sub.Ordering == contract.OrderingSubject {
-		return "o" + types
+		return "o" + wants
 	}
-	return types
+	return wants
 }
 
 // ChangeSubscription reads a subscription, lets change alter it and writes it back, again if somebody else was faster.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unique"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
@@ -39,6 +40,7 @@ type entry struct {
 	id      string
 	slot    uint32
 	ordered bool
+	filter  string
 }
 
 // node is a segment of patterns.
@@ -61,7 +63,7 @@ func (r *resource) put(c store.Candidate) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drop(c.Subscription)
-	e := entry{c.Subscription, r.slot(), c.Ordered}
+	e := entry{c.Subscription, r.slot(), c.Ordered, unique.Make(c.Filter).Value()} // many have the same filter
 	r.of[e.id] = e.slot
 	if len(c.Types) == 0 {
 		r.stand(e, &r.all)
@@ -213,7 +215,7 @@ func (r *resource) match(eventType string, most int) (found []store.Candidate, c
 	}
 	found = make([]store.Candidate, len(entries))
 	for i, e := range entries {
-		found[i] = store.Candidate{Subscription: e.id, Ordered: e.ordered}
+		found[i] = store.Candidate{Subscription: e.id, Ordered: e.ordered, Filter: e.filter}
 	}
 	return found, len(found)
 }

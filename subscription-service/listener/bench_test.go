@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
@@ -48,7 +49,7 @@ func BenchmarkBatch(b *testing.B) {
 			for i := range 10 * wanting { // one in ten wants the type
 				candidates = append(candidates, store.Candidate{Subscription: fmt.Sprint("sub_", i), Types: []string{fmt.Sprintf("order.t%d", i%10)}})
 			}
-			l := &Listener{Store: candidates, Index: index.New(candidates, zap.NewNop()), Publisher: nowhere{}, Names: rabbit.NamesFor(""), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now}
+			l := &Listener{Store: candidates, Index: index.New(candidates, zap.NewNop()), Publisher: nowhere{}, Names: rabbit.NamesFor(""), Filters: expr.NewCache(10), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now}
 			var batch []rabbit.Message
 			for i := range maxBatch {
 				batch = append(batch, binary("orders.order.t3", fmt.Sprint("e", i), "order.t3", []byte(`{"total": 1.50, "lines": [1, 2, 3]}`)))

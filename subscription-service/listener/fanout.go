@@ -46,7 +46,7 @@ func (l *Listener) reserve(stop, work context.Context, view *index.View, jobs []
 		var places []store.Place
 		found, _ := view.Match(j.resource, j.event.Type(), math.MaxInt)
 		for _, c := range found {
-			if c.Ordered {
+			if c.Ordered && l.passes(j, c) {
 				places = append(places, placeOf(j.command(c)))
 			}
 		}
@@ -109,15 +109,16 @@ func (l *Listener) rest(stop, work context.Context, j *job) (rest []store.Candid
 }
 
 func (l *Listener) fanOutPart(stop, work context.Context, j *job, part []store.Candidate) error {
-	chunk := make([]outgoing, len(part))
-	for i, c := range part {
-		chunk[i] = l.command(j, c)
-		chunk[i].message = l.Names.ToBulk(chunk[i].message)
+	last := part[len(part)-1].Subscription
+	chunk := make([]outgoing, 0, len(part))
+	for _, c := range l.passing(j, part) {
+		out := l.command(j, c)
+		out.message = l.Names.ToBulk(out.message)
+		chunk = append(chunk, out)
 	}
 	if err := l.sendChunk(stop, work, chunk); err != nil {
 		return err
 	}
-	last := part[len(part)-1].Subscription
 	return l.untilItWorks(stop, "keeping how far an event is", func() error { return l.Store.KeepFanOut(work, j.key(), last) })
 }
 

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
@@ -19,6 +21,7 @@ import (
 type job struct {
 	message  rabbit.Message
 	event    *event.Event
+	vars     *expr.Vars
 	resource string
 	taken    time.Time // by the listener; milliseconds count
 	wanted   []store.Candidate
@@ -49,7 +52,7 @@ func (j *job) read() {
 		j.reason = err.Error()
 		return
 	}
-	j.event = e
+	j.event, j.vars = e, expr.NewVars(e)
 }
 
 // refusal is what can be said before the event is read.
@@ -122,4 +125,28 @@ func (j *job) command(wants store.Candidate) contract.Command {
 	c := contract.NewCommand(j.event, wants.Subscription, j.resource, j.taken)
 	c.Ordered = wants.Ordered
 	return c
+}
+
+// passing leaves those whose filter lets the event through.
+func (l *Listener) passing(j *job, found []store.Candidate) []store.Candidate {
+	return slices.DeleteFunc(found, func(c store.Candidate) bool { return !l.passes(j, c) })
+}
+
+// passes evaluates a candidate's filter. What can't be said is no: the filter may be about fields that other events have.
+func (l *Listener) passes(j *job, c store.Candidate) bool {
+	if c.Filter == "" {
+		return true
+	}
+	filter, err := l.Filters.Filter(c.Filter)
+	if err == nil {
+		var is bool
+		if is, err = filter.Match(j.vars); err == nil {
+			return is
+		}
+	}
+	l.Metrics.filterErrors.WithLabelValues(j.resource).Inc()
+	if line := l.Log.Check(zap.DebugLevel, "a filter can't be evaluated"); line != nil {
+		line.Write(zap.String("subscription", c.Subscription), zap.Error(err))
+	}
+	return false
 }

@@ -27,6 +27,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -60,8 +61,10 @@ type Listener struct {
 	Index     Index
 	Publisher Publisher
 	Names     rabbit.Names
-	Log       *zap.Logger
-	Metrics   *Metrics
+	// Filters keeps the subscriptions' filters compiled.
+	Filters *expr.Cache
+	Log     *zap.Logger
+	Metrics *Metrics
 	// Now is the clock.
 	Now func() time.Time
 	// Wait pauses before try n (from 1) after a failure, or returns when ctx ends; a growing wait unless it is set.
@@ -189,6 +192,7 @@ func (l *Listener) match(stop, work context.Context, jobs []*job) error {
 	}
 	for i, job := range events {
 		job.match(view)
+		job.wanted = l.passing(job, job.wanted)
 		known[i] = known[i] || view.Seen[i]
 	}
 	dropRepeated(events, known)

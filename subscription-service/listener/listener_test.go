@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
@@ -93,7 +94,7 @@ func (l *Listener) process(stop, work context.Context, messages []rabbit.Message
 func newFake(t *testing.T) *fake {
 	f := &fake{t: t, candidates: map[string][]store.Candidate{}, seen: map[store.EventKey]int{}, fanned: map[store.EventKey]string{}, lines: map[string][]string{}, taken: map[string]int{}, limit: tooManyHeaders}
 	f.listener = &Listener{
-		Store: f, Index: index.New(f, zap.NewNop()), Publisher: f, Names: rabbit.NamesFor("fake"), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
+		Store: f, Index: index.New(f, zap.NewNop()), Publisher: f, Names: rabbit.NamesFor("fake"), Filters: expr.NewCache(10), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
 		Wait: func(_ context.Context, n int) { f.waits = append(f.waits, n) },
 	}
 	return f
@@ -222,6 +223,10 @@ func (f *fake) subscribeInOrder(id, resource string) {
 func (f *fake) activate(resource string, c store.Candidate) {
 	f.candidates[resource] = append(f.candidates[resource], c)
 	f.changes = append(f.changes, store.Change{Resource: resource, Subscription: c.Subscription, Candidate: &c})
+}
+
+func (f *fake) subscribeIf(id, resource, filter string) {
+	f.activate(resource, store.Candidate{Subscription: id, Filter: filter})
 }
 
 func (f *fake) ahead(c contract.Command) string {
@@ -547,4 +552,15 @@ func TestTheWaitEndsWithTheContext(t *testing.T) {
 	cancel()
 	(&Listener{}).wait(ctx, 20) // hangs unless it does
 	(&Listener{}).wait(never(), 1)
+}
+
+func TestAFilterThatCanNotBeEvaluatedIsNoMatchAndIsCounted(t *testing.T) {
+	f := newFake(t)
+	f.resource("orders")
+	f.subscribeIf("sub_missing", "orders", `data.nothing == 1`)
+	f.subscribeIf("sub_broken", "orders", `data.total >`)
+	f.subscribeIf("sub_no", "orders", `data.total == 1`)
+	f.send(binary("orders.a", "e1", "a", []byte(`{"total":2}`)))
+	require.Empty(t, f.commands(0))
+	require.InDelta(t, 2, testutil.ToFloat64(f.listener.Metrics.filterErrors.WithLabelValues("orders")), 0)
 }

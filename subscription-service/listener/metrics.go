@@ -8,8 +8,10 @@ type Metrics struct {
 	commands prometheus.Counter
 	// unarchived events have their deliveries, but no replay will find them.
 	unarchived prometheus.Counter
-	batch      prometheus.Histogram
-	match      prometheus.Histogram
+	// filterErrors count as no match.
+	filterErrors *prometheus.CounterVec
+	batch        prometheus.Histogram
+	match        prometheus.Histogram
 }
 
 // NewMetrics registers the metrics.
@@ -24,6 +26,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		unarchived: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "events_unarchived_total", Help: "Events that the archive did not take, so that no replay will find them.",
 		}),
+		filterErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "webhook_filter_errors_total", Help: "Filters that an event could not be put to, which counts as no match.",
+		}, []string{"resource"}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "event_batch_size", Help: "Events per batch.", Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200},
 		}),
@@ -35,6 +40,6 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	for _, result := range []string{"matched", "unmatched", "duplicate", "dead", "stuck"} {
 		m.events.WithLabelValues(result) // there from the start, as zero
 	}
-	registry.MustRegister(m.events, m.commands, m.unarchived, m.batch, m.match)
+	registry.MustRegister(m.events, m.commands, m.unarchived, m.filterErrors, m.batch, m.match)
 	return m
 }

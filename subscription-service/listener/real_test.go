@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
@@ -74,7 +75,7 @@ func newIdle(t *testing.T) *real {
 
 func (r *real) listener(kept index.Store) *Listener {
 	return &Listener{
-		Store: r.store, Index: index.New(kept, zaptest.NewLogger(r.t)), Publisher: r.conn.Publisher(), Names: r.conn.Names(), Log: zaptest.NewLogger(r.t), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
+		Store: r.store, Index: index.New(kept, zaptest.NewLogger(r.t)), Publisher: r.conn.Publisher(), Names: r.conn.Names(), Filters: expr.NewCache(10), Log: zaptest.NewLogger(r.t), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
 	}
 }
 
@@ -117,6 +118,11 @@ func (r *real) resource(name string) {
 func (r *real) subscribe(id, resource string, types ...string) {
 	r.t.Helper()
 	r.create(contract.Subscription{ID: id, Resource: resource, Types: types})
+}
+
+func (r *real) subscribeIf(id, resource, filter string) {
+	r.t.Helper()
+	r.create(contract.Subscription{ID: id, Resource: resource, Filter: filter})
 }
 
 func (r *real) subscribeInOrder(id, resource string) {

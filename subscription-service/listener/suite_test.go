@@ -21,6 +21,8 @@ type harness interface {
 	subscribe(id, resource string, types ...string)
 	// subscribeInOrder is for all types, ordered by subject.
 	subscribeInOrder(id, resource string)
+	// subscribeIf is for all types, with a filter.
+	subscribeIf(id, resource, filter string)
 	// ahead is the delivery that has to be done with before this command's turn comes; empty if none.
 	ahead(c contract.Command) string
 	// send publishes messages to the events exchange, by their routing keys.
@@ -92,6 +94,7 @@ func behaves(t *testing.T, start func(t *testing.T) harness) {
 	})
 	t.Run("every event is archived, wanted or not", func(t *testing.T) { archives(t, h) })
 	t.Run("ordered deliveries stand in line by subject", func(t *testing.T) { inLine(t, h) })
+	t.Run("a filter chooses among the events of its types", func(t *testing.T) { filtered(t, h) })
 	t.Run("a new subscription gets the next event", func(t *testing.T) {
 		h.subscribe("sub_new", "lonely", "a")
 		h.send(binary("lonely.a", "e6", "a", nil))
@@ -135,6 +138,26 @@ func inLine(t *testing.T, h harness) {
 			require.Equal(t, want[c.Event.ID()], h.ahead(c), c.Event.ID())
 		}
 	}
+}
+
+func filtered(t *testing.T, h harness) {
+	h.resource("sales")
+	h.subscribeIf("sub_large", "sales", `data.total > 100.0`)
+	h.subscribeIf("sub_euro", "sales", `data.currency == "EUR" && type != "refund"`)
+	h.subscribeIf("sub_broken", "sales", `data.total >`)
+	h.send(
+		binary("sales.order", "s1", "order", []byte(`{"total":250,"currency":"EUR"}`)),
+		binary("sales.order", "s2", "order", []byte(`{"total":250}`)), // no currency: no match
+		binary("sales.order", "s3", "order", []byte(`{"total":1,"currency":"EUR"}`)),
+		binary("sales.refund", "s4", "refund", []byte(`{"total":100,"currency":"EUR"}`)),
+		binary("sales.refund", "s5", "refund", nil),
+		binary("sales.order", "s6", "order", []byte(`{"total":101.5,"currency":"USD"}`)),
+	)
+	var got []string
+	for _, c := range decode(t, h.commands(5)) {
+		got = append(got, c.Subscription+" "+c.Event.ID())
+	}
+	require.ElementsMatch(t, []string{"sub_large s1", "sub_euro s1", "sub_large s2", "sub_euro s3", "sub_large s6"}, got)
 }
 
 func archives(t *testing.T, h harness) {

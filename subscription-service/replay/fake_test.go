@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
@@ -54,7 +55,7 @@ func newFake(t *testing.T) *fake {
 		lines: map[string][]string{}, errs: map[string][]error{}, on: map[string]func(){}, limits: func(rabbit.Message) bool { return false },
 	}
 	f.worker = &Worker{
-		Store: f, Publisher: f, Names: rabbit.NamesFor("fake"), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()),
+		Store: f, Publisher: f, Names: rabbit.NamesFor("fake"), Filters: expr.NewCache(10), Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()),
 		Rate: 100, Now: time.Now, Wait: func(_ context.Context, n int) { f.waits = append(f.waits, n) },
 		limits: sliceLimits{time: time.Hour, commands: 2000, chunk: 4, pace: func(ctx context.Context, n int) error {
 			f.paced = append(f.paced, n)

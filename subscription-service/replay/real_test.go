@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
@@ -76,7 +77,7 @@ func broker(t *testing.T) string {
 // start runs a worker until the test ends.
 func (r *real) start(conn *rabbit.Conn, kept Store) {
 	w := &Worker{
-		Store: kept, Publisher: conn.Publisher(), Names: conn.Names(), Log: zaptest.NewLogger(r.t), Metrics: NewMetrics(prometheus.NewRegistry()),
+		Store: kept, Publisher: conn.Publisher(), Names: conn.Names(), Filters: expr.NewCache(10), Log: zaptest.NewLogger(r.t), Metrics: NewMetrics(prometheus.NewRegistry()),
 		Rate: 2000, Now: time.Now,
 	}
 	w.limits = newLimits(w.Rate)

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -53,8 +54,10 @@ type Worker struct {
 	Store     Store
 	Publisher Publisher
 	Names     rabbit.Names
-	Log       *zap.Logger
-	Metrics   *Metrics
+	// Filters keeps the subscriptions' filters compiled.
+	Filters *expr.Cache
+	Log     *zap.Logger
+	Metrics *Metrics
 	// Rate is how many commands a replay publishes per second.
 	Rate float64
 	// Now is the clock.

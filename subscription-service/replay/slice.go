@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
@@ -231,11 +232,24 @@ func (s *slice) wanted(events []archived) []candidate {
 			continue
 		}
 		c := contract.NewCommand(e, s.subscription.ID, a.Resource, a.Taken)
-		if s.replay.Delivery == "" || s.replay.Delivery == c.Delivery {
+		if s.replay.Delivery == c.Delivery || s.replay.Delivery == "" && s.passes(c) {
 			found = append(found, candidate{i, c})
 		}
 	}
 	return found
+}
+
+// passes puts an event to the subscription's filter, as the listener does. One delivery that is asked for by name needs no more.
+func (s *slice) passes(c contract.Command) bool {
+	if s.subscription.Filter == "" {
+		return true
+	}
+	filter, err := s.Filters.Filter(s.subscription.Filter)
+	if err != nil {
+		return false
+	}
+	is, err := filter.Match(expr.NewVars(c.Event))
+	return is && err == nil
 }
 
 // decide looks the records up and keeps what is to be sent: of an event that was archived twice, the first.

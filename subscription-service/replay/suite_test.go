@@ -98,6 +98,7 @@ func ids(commands []contract.Command) []string {
 func behaves(t *testing.T, start func(t *testing.T) harness) {
 	t.Run("every event that the subscription wants, each as its next attempt", func(t *testing.T) { everything(t, start(t)) })
 	t.Run("only what is in the state and the time asked for", func(t *testing.T) { some(t, start(t)) })
+	t.Run("what the filter lets through", func(t *testing.T) { filtered(t, start(t)) })
 	t.Run("one delivery", func(t *testing.T) { one(t, start(t)) })
 	t.Run("ordered deliveries stand in line", func(t *testing.T) { inLine(t, start(t)) })
 	t.Run("a long replay goes in slices", func(t *testing.T) { sliced(t, start(t)) })
@@ -134,6 +135,19 @@ func everything(t *testing.T, h harness) {
 	require.WithinDuration(t, done.CreatedAt, c.Created, time.Millisecond)
 	require.Equal(t, `{"n":  1.50}`, string(c.Event.DataEncoded), "byte for byte")
 	require.False(t, c.Ordered)
+}
+
+func filtered(t *testing.T, h harness) {
+	h.subscribe(contract.Subscription{ID: "sub_1", Filter: `id.startsWith("a") && data.n > 1.0`})
+	h.archive(event("orders", "a1", "order.created"), event("orders", "b1", "order.created"), event("orders", "a2", "order.paid"))
+	r := h.replay(asked("sub_1"))
+	require.EqualValues(t, 3, r.Scanned)
+	require.Equal(t, []string{"a1", "a2"}, ids(h.commands(2)))
+
+	named := asked("sub_1")
+	named.Delivery = contract.DeliveryID("/shop", "b1", "sub_1")
+	require.EqualValues(t, 1, h.replay(named).Sent, "what is asked for by name needs no filter")
+	require.Equal(t, []string{"b1"}, ids(h.commands(1)))
 }
 
 func some(t *testing.T, h harness) {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -27,6 +28,9 @@ type config struct {
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
+
+// filtersKept is how many different filters stay compiled; one takes some 10 KiB.
+const filtersKept = 10_000
 
 func main() {
 	service.Main(service.Process[config]{
@@ -58,11 +62,12 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "event-listener", Log: app.Log})
 	subscriptions := index.New(kept, app.Log)
 	app.Go("index", func(ctx context.Context) error { subscriptions.Run(ctx); return nil })
+	filters := expr.NewCache(filtersKept)
 	events := &listener.Listener{
-		Store: kept, Index: subscriptions, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Log: app.Log, Metrics: listener.NewMetrics(app.Metrics), Now: time.Now,
+		Store: kept, Index: subscriptions, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Filters: filters, Log: app.Log, Metrics: listener.NewMetrics(app.Metrics), Now: time.Now,
 	}
 	replays := &replay.Worker{
-		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Log: app.Log, Metrics: replay.NewMetrics(app.Metrics), Rate: c.ReplayRate, Now: time.Now,
+		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Filters: filters, Log: app.Log, Metrics: replay.NewMetrics(app.Metrics), Rate: c.ReplayRate, Now: time.Now,
 	}
 	app.Health.Check("rabbitmq", link.Ready)
 	app.Health.Check("events", events.Ready)
