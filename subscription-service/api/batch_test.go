@@ -110,7 +110,7 @@ func TestTheLimitsOfABatch(t *testing.T) {
 	large := batchOf(10)
 	require.Equal(t, http.StatusAccepted, send(large+strings.Repeat(" ", 10<<20-len(large))).status)
 	require.Len(t, w.publisher.take(), 10)
-	send(large + strings.Repeat(" ", 10<<20-len(large)+1)).problem(t, http.StatusRequestEntityTooLarge)
+	send(large+strings.Repeat(" ", 10<<20-len(large)+1)).problem(t, http.StatusRequestEntityTooLarge)
 	require.Empty(t, w.publisher.take())
 }
 

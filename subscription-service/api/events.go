@@ -92,9 +92,7 @@ func (e events) messages(resource string, got received) ([]rabbit.Message, error
 	var faults []error
 	for i, ev := range got.events {
 		key := resource + "." + ev.Type()
-		messages[i] = e.names.ToEvents(key, rabbit.Message{
-			ContentType: ev.DataContentType(), Headers: contract.EventHeaders(ev), Body: ev.DataEncoded,
-		})
+		messages[i] = e.names.ToEvents(key, rabbit.EventMessage(ev))
 		if len(key) > maxKey {
 			faults = append(faults, fault(got.place(i, "type"), fmt.Sprintf("is too long: with the resource it may have %d bytes", maxKey-1)))
 		} else if messages[i].Check() != nil {
