@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -29,12 +30,9 @@ const (
 // the format forbids (empty and numeric attributes, data twice), refuses what it allows (null, an escaped data_base64), and
 // names no attribute. JSON data stays byte for byte as it came.
 func ParseStructured(body []byte) (*event.Event, error) {
-	if !validJSON(body) {
-		return nil, ErrJSON
-	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil || members == nil {
-		return nil, refuse("", "the body must be one JSON object")
+	members, err := readMembers(body)
+	if err != nil {
+		return nil, err
 	}
 	maps.DeleteFunc(members, func(name string, value json.RawMessage) bool { // null is as good as left out, says section 2.2
 		return name != memberData && isNull(value)
@@ -49,8 +47,18 @@ func ParseStructured(body []byte) (*event.Event, error) {
 	return checked(&e)
 }
 
-// validJSON also asks for UTF-8, without which the event could not go on in this format (RFC 8259, section 8.1).
-func validJSON(body []byte) bool { return utf8.Valid(body) && json.Valid(body) }
+// readMembers also asks for UTF-8, without which the event could not go on in this format (RFC 8259, section 8.1).
+func readMembers(body []byte) (members map[string]json.RawMessage, err error) {
+	err = json.Unmarshal(body, &members)
+	var broken *json.SyntaxError
+	switch {
+	case errors.As(err, &broken), !utf8.Valid(body):
+		return nil, ErrJSON
+	case err != nil, members == nil:
+		return nil, refuse("", "the body must be one JSON object")
+	}
+	return members, nil
+}
 
 func isNull(value json.RawMessage) bool { return string(value) == "null" }
 
@@ -60,20 +68,21 @@ func setMembers(e *event.Event, members map[string]json.RawMessage) error {
 	if members["specversion"] == nil {
 		faults = append(faults, Fault{"specversion", "is missing: set it to 1.0"})
 	}
-	for _, name := range slices.Sorted(maps.Keys(members)) {
+	for name, raw := range members {
 		if name == memberData || name == memberBase64 {
 			continue
 		}
-		value, err := memberValue(name, members[name])
+		value, err := memberValue(name, raw)
 		if err == nil {
 			err = setAttribute(e, name, value)
 		}
 		faults = append(faults, faultsOf(err)...)
 	}
-	if faults != nil {
-		return &EventError{faults}
+	if faults == nil {
+		return nil
 	}
-	return nil
+	slices.SortFunc(faults, func(a, b Fault) int { return strings.Compare(a.Field, b.Field) }) // a map has no order
+	return &EventError{faults}
 }
 
 func faultsOf(err error) []Fault {
@@ -114,6 +123,9 @@ func memberValue(name string, raw json.RawMessage) (any, error) {
 
 // jsonText is the text of a JSON string that is known to be valid.
 func jsonText(raw json.RawMessage) string {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1])
+	}
 	var text string
 	_ = json.Unmarshal(raw, &text) // it was validated with the whole
 	return text
@@ -187,7 +199,7 @@ func dataMember(e *event.Event) (name string, value []byte) {
 // ParseBatch reads events in the JSON batch format of CloudEvents 1.0, section 4: all of them, or none and an EventError that
 // names what is wrong with each.
 func ParseBatch(body []byte) ([]*event.Event, error) {
-	if !validJSON(body) {
+	if !utf8.Valid(body) || !json.Valid(body) {
 		return nil, ErrJSON
 	}
 	parts, err := split(body)
