@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
@@ -60,14 +59,12 @@ func encodeEvent(e *event.Event, format contract.Format) (http.Header, []byte, e
 	case contract.FormatBinary:
 		return binaryHeader(e), e.Data(), nil
 	}
-	var body bytes.Buffer
-	body.Grow(len(e.Data()) + 512)
-	// Not json.Marshal: that would compact the data, which arrives byte for byte as it was published.
-	if err := event.WriteJson(e, &body); err != nil {
-		return nil, nil, fmt.Errorf("%w: encoding the event: %w", errRequest, err)
+	body, err := contract.WriteStructured(e)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errRequest, err)
 	}
 	header.Set("Content-Type", event.ApplicationCloudEventsJSON)
-	return header, body.Bytes(), nil
+	return header, body, nil
 }
 
 func contentType(e *event.Event) string {

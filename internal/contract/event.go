@@ -1,14 +1,12 @@
 package contract
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"mime"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -32,24 +30,49 @@ const mediaStructured = event.ApplicationCloudEventsJSON
 // ErrEvent is what every refused event wraps; the text names the attribute and the fix.
 var ErrEvent = errors.New("not a CloudEvent")
 
-// ErrJSON is the ErrEvent of a structured event whose body is not JSON at all.
-var ErrJSON = fmt.Errorf("%w: the body is not valid JSON", ErrEvent)
+// EventError is the ErrEvent that knows what is wrong.
+type EventError struct{ Faults []Fault }
+
+// Fault is one thing that is wrong with an event.
+type Fault struct {
+	// Field is the attribute or "data"; "" is the event as a whole. In a batch the event's index is before it: [2].source.
+	Field string
+	// Message says what to do about it, in one line.
+	Message string
+}
+
+func (e *EventError) Error() string { return ErrEvent.Error() + ": " + lines(e.Faults) }
+
+// Unwrap makes it an ErrEvent.
+func (e *EventError) Unwrap() error { return ErrEvent }
+
+func lines(faults []Fault) string {
+	texts := make([]string, len(faults))
+	for i, f := range faults {
+		texts[i] = strings.TrimPrefix(f.Field+": "+f.Message, ": ")
+	}
+	return strings.Join(texts, "; ")
+}
+
+func refuse(field, format string, args ...any) error {
+	return &EventError{[]Fault{{field, fmt.Sprintf(format, args...)}}}
+}
 
 // ParseEvent reads a CloudEvent 1.0 from an AMQP message: structured by its content type, binary otherwise. The bytes of
 // the data are kept as they came.
 func ParseEvent(contentType string, headers map[string]any, body []byte) (*event.Event, error) {
 	media, _, err := mime.ParseMediaType(contentType)
 	if err != nil && contentType != "" {
-		return nil, fmt.Errorf("%w: content-type %q cannot be read", ErrEvent, Printable(contentType))
+		return nil, refuse("datacontenttype", "content-type %q cannot be read", Printable(contentType))
 	}
 	if strings.HasPrefix(media, event.ApplicationCloudEventsBatchJSON) {
-		return nil, fmt.Errorf("%w: a batch; publish one message per event", ErrEvent)
+		return nil, refuse("", "a batch; publish one message per event")
 	}
 	if media == mediaStructured {
 		return ParseStructured(body)
 	}
 	if strings.HasPrefix(media, "application/cloudevents") {
-		return nil, fmt.Errorf("%w: content-type %q; use %s, or the binary mode", ErrEvent, Printable(media), mediaStructured)
+		return nil, refuse("", "content-type %q; use %s, or the binary mode", Printable(media), mediaStructured)
 	}
 	e, err := binaryEvent(contentType, headers, body)
 	if err != nil {
@@ -57,55 +80,6 @@ func ParseEvent(contentType string, headers map[string]any, body []byte) (*event
 	}
 	e.DataBase64 = needsBase64(e)
 	return checked(e)
-}
-
-// ParseStructured reads one event in the JSON format of CloudEvents 1.0.
-func ParseStructured(body []byte) (parsed *event.Event, err error) {
-	if !json.Valid(body) {
-		return nil, ErrJSON
-	}
-	if nameless(body) {
-		return nil, fmt.Errorf("%w: an attribute has an empty name", ErrEvent)
-	}
-	// The SDK slices a data_base64 that is no string without looking; its panic is a bad event, not a crash of ours.
-	defer func() {
-		if r := recover(); r != nil {
-			parsed, err = nil, fmt.Errorf("%w: data_base64 must be a string of base64", ErrEvent)
-		}
-	}()
-	var e event.Event
-	if err := json.Unmarshal(body, &e); err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrEvent, unreadable(body, err))
-	}
-	return checked(&e)
-}
-
-// nameless finds an empty attribute name, at which the SDK stops reading and leaves out what follows.
-func nameless(body []byte) bool {
-	if !bytes.Contains(body, []byte(`""`)) {
-		return false
-	}
-	var attributes map[string]json.RawMessage
-	if json.Unmarshal(body, &attributes) != nil {
-		return false // no object: the SDK says so
-	}
-	_, found := attributes[""]
-	return found
-}
-
-// unreadable names the attribute that has no type of CloudEvents, which the SDK's error does not.
-func unreadable(body []byte, err error) string {
-	var attributes map[string]json.RawMessage
-	if json.Unmarshal(body, &attributes) != nil {
-		return "the body must be one JSON object"
-	}
-	for _, name := range slices.Sorted(maps.Keys(attributes)) {
-		value := attributes[name]
-		if name != "data" && (value[0] == '{' || value[0] == '[') {
-			return fmt.Sprintf("attribute %s must be a string, an integer or a boolean", Printable(name))
-		}
-	}
-	return oneLine(err)
 }
 
 // binaryEvent reads the attributes from the headers and takes the body as data, without a look at the data.
@@ -119,18 +93,18 @@ func binaryEvent(contentType string, headers map[string]any, body []byte) (*even
 		}
 		found = true
 		if spelledTwice(headers, name, attribute, value) {
-			return nil, fmt.Errorf("%w: attribute %s is there as %s and as %s with another value", ErrEvent, Printable(attribute), AttributePrefix, attributePrefixColon)
+			return nil, refuse(Printable(attribute), "is there as %s and as %s with another value", AttributePrefix, attributePrefixColon)
 		}
 		if err := setAttribute(&e, attribute, value); err != nil {
 			return nil, err
 		}
 	}
 	if !found {
-		return nil, fmt.Errorf("%w: send content-type %s, or the attributes as headers %sid, %ssource, %stype, %sspecversion",
-			ErrEvent, mediaStructured, AttributePrefix, AttributePrefix, AttributePrefix, AttributePrefix)
+		return nil, refuse("", "send content-type %s, or the attributes as headers %sid, %ssource, %stype, %sspecversion",
+			mediaStructured, AttributePrefix, AttributePrefix, AttributePrefix, AttributePrefix)
 	}
 	if !hasAttribute(headers, "specversion") {
-		return nil, fmt.Errorf("%w: specversion is missing: set it to 1.0", ErrEvent)
+		return nil, refuse("specversion", "is missing: set it to 1.0")
 	}
 	if contentType != "" {
 		e.SetDataContentType(contentType)
@@ -144,10 +118,12 @@ func binaryEvent(contentType string, headers map[string]any, body []byte) (*even
 // needsBase64 keeps bytes whole in the JSON format: what is neither JSON nor text travels as data_base64.
 func needsBase64(e *event.Event) bool {
 	switch media := e.DataMediaType(); {
-	case len(e.DataEncoded) == 0, isJSON(media):
+	case len(e.DataEncoded) == 0:
 		return false
+	case isJSON(media):
+		return !utf8.Valid(e.DataEncoded) // RFC 8259 forbids it, but few readers mind
 	case media == "":
-		return !json.Valid(e.DataEncoded)
+		return !utf8.Valid(e.DataEncoded) || !json.Valid(e.DataEncoded)
 	case strings.HasPrefix(media, "text/"):
 		return !utf8.Valid(e.DataEncoded)
 	}
@@ -185,13 +161,18 @@ func hasAttribute(headers map[string]any, attribute string) bool {
 
 func setAttribute(e *event.Event, name string, value any) error {
 	text, err := types.Format(plain(value))
-	if err != nil {
-		return fmt.Errorf("%w: attribute %s has a type that CloudEvents does not know", ErrEvent, Printable(name))
+	switch {
+	case err != nil:
+		return refuse(Printable(name), "has a type that CloudEvents does not know: use a string, an integer or a boolean")
+	case !utf8.ValidString(text):
+		return refuse(Printable(name), "is not UTF-8")
+	case text == "" && optional[name]:
+		return refuse(name, "is empty: leave it out")
 	}
 	switch name {
 	case "specversion":
 		if text != event.CloudEventsVersionV1 {
-			return fmt.Errorf("%w: specversion %q: use 1.0", ErrEvent, Printable(text))
+			return refuse(name, "%q is not known: use 1.0", Printable(text))
 		}
 	case "source":
 		e.SetSource(text)
@@ -202,21 +183,52 @@ func setAttribute(e *event.Event, name string, value any) error {
 	case "datacontenttype":
 		e.SetDataContentType(text)
 	case "time":
-		at, err := types.ParseTime(text)
-		if err != nil {
-			return fmt.Errorf("%w: time %q: use RFC 3339, e.g. 2026-01-02T15:04:05Z", ErrEvent, Printable(text))
-		}
-		e.SetTime(at)
+		return setTime(e, text)
 	default:
-		if err := e.Context.SetExtension(name, plain(value)); err != nil {
-			return fmt.Errorf("%w: extension %s: %s", ErrEvent, Printable(name), oneLine(err))
-		}
+		return setExtension(e, name, plain(value))
 	}
-	if e.FieldErrors != nil {
-		return fmt.Errorf("%w: %s", ErrEvent, fieldErrors(e.FieldErrors))
+	return setError(e)
+}
+
+// optional are the attributes that may be missing but not empty (CloudEvents 1.0, section 3.1.2).
+var optional = map[string]bool{"subject": true, "dataschema": true, "datacontenttype": true, "time": true}
+
+// setError is what the SDK's setters noted, and clears it: the next attribute is not to blame.
+func setError(e *event.Event) error {
+	if len(e.FieldErrors) == 0 {
+		return nil
+	}
+	faults := fieldFaults(e.FieldErrors)
+	e.FieldErrors = nil
+	return &EventError{faults}
+}
+
+func setTime(e *event.Event, text string) error {
+	at, err := types.ParseTime(text)
+	if err != nil {
+		return refuse("time", "%q cannot be read: use RFC 3339, e.g. 2026-01-02T15:04:05Z", Printable(text))
+	}
+	e.SetTime(at)
+	return setError(e)
+}
+
+func setExtension(e *event.Event, name string, value any) error {
+	switch {
+	case name == "":
+		return refuse("", "an attribute has an empty name")
+	case name == memberData:
+		return refuse(name, "is no attribute: the body is the data")
+	case strings.Trim(name, nameLetters) != "":
+		return refuse(Printable(name), "is no name of an attribute: use a to z and 0 to 9")
+	}
+	if err := e.Context.SetExtension(name, value); err != nil {
+		return refuse(name, "%s", oneLine(err))
 	}
 	return nil
 }
+
+// nameLetters are all that a name may have (CloudEvents 1.0, section 3.1); the SDK takes capitals too.
+const nameLetters = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 // setText does without the SDK's setters, which trim white space: an event must not change on its way.
 func setText(e *event.Event, name, text string) {
@@ -251,45 +263,50 @@ func plain(value any) any {
 
 // checked is the last word on every event, whichever way it came.
 func checked(e *event.Event) (*event.Event, error) {
-	if e.FieldErrors != nil {
-		return nil, fmt.Errorf("%w: %s", ErrEvent, fieldErrors(e.FieldErrors))
+	if err := setError(e); err != nil {
+		return nil, err
 	}
-	if e.SpecVersion() != event.CloudEventsVersionV1 {
-		return nil, fmt.Errorf("%w: specversion %q: use 1.0", ErrEvent, Printable(e.SpecVersion()))
+	var invalid event.ValidationError
+	if err := e.Validate(); errors.As(err, &invalid) {
+		return nil, &EventError{fieldFaults(invalid)}
+	} else if err != nil {
+		return nil, refuse("", "%s", oneLine(err))
 	}
-	if err := e.Validate(); err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrEvent, oneLine(err))
+	if contentType := e.DataContentType(); contentType != "" && !strings.Contains(e.DataMediaType(), "/") {
+		return nil, refuse("datacontenttype", "%q is no media type: use one of RFC 2046, e.g. application/json", Printable(contentType))
 	}
-	if len(e.DataEncoded) > 0 && !e.DataBase64 && JSONData(e) && !json.Valid(e.DataEncoded) {
-		return nil, fmt.Errorf("%w: data is not valid JSON though datacontenttype is %q", ErrEvent, e.DataContentType())
+	if mustBeJSON(e) && !json.Valid(e.DataEncoded) {
+		return nil, refuse("data", "is not valid JSON though datacontenttype is %q", Printable(e.DataContentType()))
 	}
 	return e, nil
 }
 
-// JSONData reports whether the data is JSON. It follows CloudEvents JSON format 1.0, section 3.1.1: without a datacontenttype the data is JSON.
+// mustBeJSON: what is said to be JSON is so even as data_base64, which a way in the binary mode would not remember.
+func mustBeJSON(e *event.Event) bool {
+	return len(e.DataEncoded) > 0 && (isJSON(e.DataMediaType()) || e.DataContentType() == "" && !e.DataBase64)
+}
+
+// JSONData reports whether the data is JSON. It follows CloudEvents JSON format 1.0, section 3.1.1: without a datacontenttype
+// the data is JSON.
 func JSONData(e *event.Event) bool {
 	return e.DataContentType() == "" || isJSON(e.DataMediaType())
 }
 
-func fieldErrors(errs map[string]error) string {
-	lines := make([]string, 0, len(errs))
-	for field, err := range errs {
-		text := oneLine(err)
+// fieldFaults turns the SDK's errors of fields into faults, sorted by field.
+func fieldFaults(errs map[string]error) []Fault {
+	faults := make([]Fault, 0, len(errs))
+	for _, field := range slices.Sorted(maps.Keys(errs)) {
+		text := oneLine(errs[field])
 		if text == "REQUIRED" { // all that the SDK says of a source
 			text = "MUST be a non-empty URI-reference"
 		}
-		lines = append(lines, field+": "+text)
+		faults = append(faults, Fault{field, text})
 	}
-	sort.Strings(lines)
-	return strings.Join(lines, "; ")
+	return faults
 }
 
-// oneLine makes a library's error fit for a header: one line, bounded. A ValidationError is sorted by field.
+// oneLine makes a library's error fit for a header: one line, bounded.
 func oneLine(err error) string {
-	var fields event.ValidationError
-	if errors.As(err, &fields) {
-		return fieldErrors(fields)
-	}
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if len(text) > 300 {
 		text = strings.ToValidUTF8(text[:300], "") + "…"

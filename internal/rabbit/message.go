@@ -69,8 +69,9 @@ func (m *Message) wire(headers amqp.Table) amqp.Publishing {
 	}
 }
 
-// check refuses what the library or the broker would answer by closing the connection, which other publishers share.
-func (m *Message) check() error {
+// Check refuses what the library or the broker would answer by closing the connection, which other publishers share. Publish
+// checks by itself; who sends several messages learns here which of them it is.
+func (m *Message) Check() error {
 	if err := m.fault(); err != nil {
 		return fmt.Errorf("message %q for exchange %q, key %q: %w", truncate(m.ID, maxShort), truncate(m.Exchange, maxShort), truncate(m.RoutingKey, maxShort), err)
 	}

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
@@ -69,6 +71,11 @@ func (n Names) Delay(step time.Duration) string {
 func (n Names) ToEvents(key string, m Message) Message {
 	m.Exchange, m.RoutingKey = n.Events, key
 	return m
+}
+
+// EventMessage is an event as a producer would send it in the binary mode, the data untouched as its body.
+func EventMessage(e *event.Event) Message {
+	return Message{ContentType: e.DataContentType(), Headers: contract.EventHeaders(e), Body: e.DataEncoded}
 }
 
 // CommandMessage is a callback command as it goes over the wire.

@@ -80,7 +80,7 @@ func openLane(conn *amqp.Connection) (*lane, error) {
 // deadline is kept except by a write to a broker that doesn't read, which may take 15 s.
 func (p *Publisher) Publish(ctx context.Context, messages ...Message) error {
 	for i := range messages {
-		if err := messages[i].check(); err != nil {
+		if err := messages[i].Check(); err != nil {
 			return fmt.Errorf("publishing: %w", err)
 		}
 	}

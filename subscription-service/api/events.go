@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,23 +33,26 @@ const (
 )
 
 func (e events) register(api huma.API) {
-	op := operation("publish-event", http.MethodPost, pathEvents, "Publish a CloudEvent; 202 once the broker has confirmed it",
+	op := operation("publish-event", http.MethodPost, pathEvents, "Publish CloudEvents; 202 once the broker has confirmed them",
 		http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	op.DefaultStatus, op.Tags, op.MaxBodyBytes, op.BodyReadTimeout = http.StatusAccepted, []string{tagProducer}, contract.MaxEvent+1, 30*time.Second
-	op.Description = "Structured mode, or binary mode with ce- headers and the data as body (CloudEvents HTTP binding 1.0)."
+	op.Description = fmt.Sprintf("Structured mode, batched mode with up to %d events, all or none of which are published, or binary mode with ce- headers "+
+		"and the data as body (CloudEvents HTTP binding 1.0). The body may have %d MiB.", contract.MaxBatch, contract.MaxEvent>>20)
 	register(api, op, e.publish)
 	documentEvent(api.OpenAPI())
 }
 
-// documentEvent describes both modes, and lets the body be empty: a binary event may have no data.
+// documentEvent describes the modes, and lets the body be empty: a binary event may have no data.
 func documentEvent(document *huma.OpenAPI) {
-	text := &huma.Schema{Type: huma.TypeString}
+	text, most := &huma.Schema{Type: huma.TypeString}, contract.MaxBatch
+	one := &huma.Schema{
+		Type: huma.TypeObject, Required: []string{"specversion", "id", "source", "type"}, AdditionalProperties: true,
+		Properties: map[string]*huma.Schema{"specversion": {Type: huma.TypeString, Enum: []any{"1.0"}}, "id": text, "source": text, "type": text},
+	}
 	document.Paths[pathEvents].Post.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{
-		event.ApplicationCloudEventsJSON: {Schema: &huma.Schema{
-			Type: huma.TypeObject, Required: []string{"specversion", "id", "source", "type"}, AdditionalProperties: true,
-			Properties: map[string]*huma.Schema{"specversion": {Type: huma.TypeString, Enum: []any{"1.0"}}, "id": text, "source": text, "type": text},
-		}},
-		"*/*": {},
+		event.ApplicationCloudEventsJSON:      {Schema: one},
+		event.ApplicationCloudEventsBatchJSON: {Schema: &huma.Schema{Type: huma.TypeArray, Items: one, MaxItems: &most}},
+		"*/*":                                 {},
 	}}
 }
 
@@ -66,57 +70,91 @@ func (r *eventRequest) Resolve(ctx huma.Context) []error {
 }
 
 func (e events) publish(ctx context.Context, in *eventRequest) (*struct{}, error) {
-	parsed, err := parseEvent(in.header, in.RawBody)
+	got, err := receive(in.header, in.RawBody)
 	if err != nil {
 		return nil, err
 	}
-	key := callerOf(ctx).Resource + "." + parsed.Type()
-	if len(key) > maxKey {
-		return nil, unprocessable(fault("type", fmt.Sprintf("is too long: with the resource it may have %d bytes", maxKey-1)))
+	messages, err := e.messages(callerOf(ctx).Resource, got)
+	if err != nil || len(messages) == 0 { // a batch may be empty
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	err = e.publisher.Publish(ctx, e.names.ToEvents(key, rabbit.Message{
-		ContentType: parsed.DataContentType(), Headers: contract.EventHeaders(parsed), Body: parsed.DataEncoded,
-	}))
-	switch {
-	case errors.Is(err, rabbit.ErrTooLarge):
-		return nil, unprocessable(fault("attributes", "are too long: together they may have 96 KiB, the content type 255 bytes"))
-	case err != nil:
+	if err := e.publisher.Publish(ctx, messages...); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
 	return nil, nil
 }
 
+// messages are the events as a producer on RabbitMQ would send them: all, or an error that names those which can't be sent.
+func (e events) messages(resource string, got received) ([]rabbit.Message, error) {
+	messages := make([]rabbit.Message, len(got.events))
+	var faults []error
+	for i, ev := range got.events {
+		key := resource + "." + ev.Type()
+		messages[i] = e.names.ToEvents(key, rabbit.EventMessage(ev))
+		if len(key) > maxKey {
+			faults = append(faults, fault(got.place(i, "type"), fmt.Sprintf("is too long: with the resource it may have %d bytes", maxKey-1)))
+		} else if messages[i].Check() != nil {
+			faults = append(faults, fault(got.place(i, "attributes"), "are too long: together they may have 96 KiB, the content type 255 bytes"))
+		}
+	}
+	if faults != nil {
+		return nil, unprocessable(faults...)
+	}
+	return messages, nil
+}
+
 // attributeHeader is the prefix of attributes among HTTP headers.
 const attributeHeader = "ce-"
 
-// parseEvent reads an event in either HTTP mode.
-func parseEvent(header http.Header, body []byte) (*event.Event, error) {
+// received are the events of a request.
+type received struct {
+	events []*event.Event
+	// place says where in the request a field of an event is.
+	place func(index int, field string) string
+}
+
+// receive reads a request in any of the three HTTP modes.
+func receive(header http.Header, body []byte) (received, error) {
 	contentType := header.Get("Content-Type")
 	media, _, err := mime.ParseMediaType(contentType)
 	switch {
 	case err != nil && contentType != "":
-		return nil, huma.Error415UnsupportedMediaType("the content-type can't be read")
-	case strings.HasPrefix(media, event.ApplicationCloudEventsBatchJSON):
-		return nil, huma.Error415UnsupportedMediaType("batches are not available yet: send one event per request")
+		return received{}, huma.Error415UnsupportedMediaType("the content-type can't be read")
+	case media == event.ApplicationCloudEventsBatchJSON:
+		events, err := contract.ParseBatch(body)
+		return received{events, contract.InBatch}, badEvent(err, inBatchBody)
 	case media == event.ApplicationCloudEventsJSON:
-		return parseStructured(body)
+		one, err := contract.ParseStructured(body)
+		return received{[]*event.Event{one}, inBody}, badEvent(err, inBody)
 	case strings.HasPrefix(media, "application/cloudevents"):
-		return nil, huma.Error415UnsupportedMediaType("use content-type " + event.ApplicationCloudEventsJSON + ", or the binary mode")
+		return received{}, huma.Error415UnsupportedMediaType(fmt.Sprintf("use content-type %s or %s, or the binary mode",
+			event.ApplicationCloudEventsJSON, event.ApplicationCloudEventsBatchJSON))
 	}
-	return parseBinary(header, body)
+	one, err := parseBinary(header, body)
+	return received{[]*event.Event{one}, inHeader}, err
 }
 
-func parseStructured(body []byte) (*event.Event, error) {
-	parsed, err := contract.ParseStructured(body)
-	switch {
-	case errors.Is(err, contract.ErrJSON):
-		return nil, huma.Error400BadRequest("the body is not valid JSON", fault("body", "is not valid JSON"))
-	case err != nil:
-		return nil, badEvent("body", err)
+func inBody(_ int, field string) string {
+	return strings.TrimSuffix("body."+field, ".")
+}
+
+// inBatchBody is the place of what ParseBatch found: it has put the index before the field by itself.
+func inBatchBody(_ int, field string) string {
+	return cmp.Or(field, "body")
+}
+
+func inHeader(_ int, field string) string {
+	switch field {
+	case "", "attributes":
+		return "header"
+	case "data":
+		return "body"
+	case "datacontenttype":
+		return "header.content-type"
 	}
-	return parsed, nil
+	return "header." + attributeHeader + field
 }
 
 // parseBinary turns the attributes' headers into those of AMQP, whose reader is the one for both.
@@ -138,10 +176,7 @@ func parseBinary(header http.Header, body []byte) (*event.Event, error) {
 			", or the attributes as headers ce-specversion, ce-id, ce-source and ce-type")
 	}
 	parsed, err := contract.ParseEvent(header.Get("Content-Type"), attributes, body)
-	if err != nil {
-		return nil, badEvent("header", err)
-	}
-	return parsed, nil
+	return parsed, badEvent(err, inHeader)
 }
 
 // attributeValue undoes quotes and percent-encoding (CloudEvents HTTP binding 1.0, section 3.1.3.2).
@@ -172,7 +207,20 @@ func unquote(s string) string {
 	return out.String()
 }
 
-// badEvent is the answer to what contract refused; its text names the attribute and the fix.
-func badEvent(location string, err error) error {
-	return unprocessable(fault(location, strings.TrimPrefix(err.Error(), contract.ErrEvent.Error()+": ")))
+// badEvent is the answer to what contract refused, one error for each fault.
+func badEvent(err error, place func(int, string) string) error {
+	var bad *contract.EventError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, contract.ErrJSON):
+		return huma.Error400BadRequest("the body is not valid JSON", fault("body", "is not valid JSON in UTF-8"))
+	case !errors.As(err, &bad):
+		return err
+	}
+	faults := make([]error, len(bad.Faults))
+	for i, f := range bad.Faults {
+		faults[i] = fault(place(0, f.Field), f.Message)
+	}
+	return unprocessable(faults...)
 }

@@ -235,6 +235,7 @@ type fakePublisher struct {
 	panics    atomic.Bool
 	mu        sync.Mutex
 	err       error
+	called    int
 	published []rabbit.Message
 }
 
@@ -244,6 +245,7 @@ func (p *fakePublisher) Publish(_ context.Context, messages ...rabbit.Message) e
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.called++
 	if p.err == nil {
 		for _, m := range messages {
 			m.Body = bytes.Clone(m.Body)
@@ -257,6 +259,13 @@ func (p *fakePublisher) fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.err = err
+}
+
+// calls is how often Publish was called, each of which is confirmed as a whole.
+func (p *fakePublisher) calls() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.called
 }
 
 func (p *fakePublisher) take() []rabbit.Message {
