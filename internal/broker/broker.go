@@ -73,6 +73,15 @@ func (l *Link) Publish(ctx context.Context, messages ...rabbit.Message) error {
 	return publisher.Publish(ctx, messages...)
 }
 
+// ReadStream is rabbit.Conn's; it wraps rabbit.ErrUnavailable while there is no connection.
+func (l *Link) ReadStream(ctx context.Context, queue string, from rabbit.StreamOffset, handle func(context.Context, []rabbit.StreamMessage) error) error {
+	conn, _, err := l.get()
+	if err != nil {
+		return err
+	}
+	return conn.ReadStream(ctx, queue, from, handle)
+}
+
 // Ready is nil while the broker is connected.
 func (l *Link) Ready(ctx context.Context) error {
 	conn, _, err := l.get()

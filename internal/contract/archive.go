@@ -49,6 +49,12 @@ func Archive(e *event.Event, resource string, taken time.Time) Archived {
 // Type is the event's, without a look at the rest.
 func (a Archived) Type() string { return text(a.Headers, AttributePrefix+"type") }
 
+// ID is the event's id.
+func (a Archived) ID() string { return text(a.Headers, AttributePrefix+"id") }
+
+// Source is the event's source.
+func (a Archived) Source() string { return text(a.Headers, AttributePrefix+"source") }
+
 // Event is the event again; an error wraps ErrEvent.
 func (a Archived) Event() (*event.Event, error) {
 	e, err := binaryEvent(a.ContentType, a.Headers, a.Body)

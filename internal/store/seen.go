@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,19 +38,28 @@ type Mark struct {
 	Taken time.Time
 	// Commands is how many callback commands were confirmed. An event with none does not count as seen.
 	Commands int
+	// Reason says why the event is a dead letter; empty if it is none.
+	Reason string
 }
 
-func (m Mark) text() string { return fmt.Sprintf("%d %d", m.Taken.UnixMilli(), m.Commands) }
+func (m Mark) text() string {
+	text := fmt.Sprintf("%d %d", m.Taken.UnixMilli(), m.Commands)
+	if m.Reason != "" {
+		text += " " + m.Reason
+	}
+	return text
+}
 
 // markOf reads what text wrote.
 func markOf(event EventKey, text string) (Mark, error) {
-	var ms int64
-	m := Mark{Event: event}
-	if _, err := fmt.Sscanf(text, "%d %d", &ms, &m.Commands); err != nil {
-		return m, fmt.Errorf("an event's mark: %w", ErrDamaged)
+	taken, rest, _ := strings.Cut(text, " ")
+	commands, reason, _ := strings.Cut(rest, " ")
+	ms, err := strconv.ParseInt(taken, 10, 64)
+	n, err2 := strconv.Atoi(commands)
+	if err != nil || err2 != nil {
+		return Mark{}, fmt.Errorf("an event's mark: %w", ErrDamaged)
 	}
-	m.Taken = time.UnixMilli(ms).UTC()
-	return m, nil
+	return Mark{event, time.UnixMilli(ms).UTC(), n, reason}, nil
 }
 
 // seen asks which of the events were marked as seen within the last 24 h; the answer can be had once the pipeline has been
@@ -67,7 +77,8 @@ func (s *Store) seen(ctx context.Context, pipe redis.Pipeliner, events []EventKe
 		seen := make([]bool, len(events))
 		for i, mark := range marks {
 			text, there := mark.(string)
-			seen[i] = there && !strings.HasSuffix(text, " 0")
+			m, err := markOf(events[i], text)
+			seen[i] = there && (err != nil || m.Commands > 0)
 		}
 		return seen, nil
 	}
@@ -122,12 +133,12 @@ func (s *Store) seenKeys(events []EventKey) []string {
 }
 
 // markSeen
-// KEYS events. ARGV 1 life in seconds; the mark of each event: when it was taken, in ms, a space, how many commands it had.
-// A mark without commands takes no other's place. Output: 1.
+// KEYS events. ARGV 1 life in seconds; the mark of each event: when it was taken, in ms, a space, how many commands it had,
+// perhaps a space and the reason why it is a dead letter. A mark without commands takes no other's place. Output: 1.
 var markSeen = redis.NewScript(`
 for i, key in ipairs(KEYS) do
   local mark = ARGV[i + 1]
-  if mark:sub(-2) == ' 0' then
+  if mark:match('^%d+ (%d+)') == '0' then
     redis.call('SET', key, mark, 'EX', ARGV[1], 'NX')
   else
     redis.call('SET', key, mark, 'EX', ARGV[1])

@@ -34,7 +34,7 @@ func TestSeen(t *testing.T) {
 func marked(events []EventKey, commands int) []Mark {
 	marks := make([]Mark, len(events))
 	for i, e := range events {
-		marks[i] = Mark{e, start, commands}
+		marks[i] = Mark{Event: e, Taken: start, Commands: commands}
 	}
 	return marks
 }
@@ -50,7 +50,15 @@ func TestAnEventThatNobodyWantedIsRememberedAndDoesNotCountAsSeen(t *testing.T) 
 	require.Equal(t, []bool{false, true, false}, look.Seen)
 	marks, err := s.Marks(ctx, events)
 	require.NoError(t, err)
-	require.Equal(t, []Mark{{events[0], start, 0}, {events[1], start, 10}}, marks)
+	require.Equal(t, []Mark{{Event: events[0], Taken: start}, {Event: events[1], Taken: start, Commands: 10}}, marks)
+	dead := Mark{Event: events[2], Taken: start, Reason: "its data is no order"}
+	require.NoError(t, s.MarkSeen(ctx, []Mark{dead}))
+	marks, err = s.Marks(ctx, events[2:])
+	require.NoError(t, err)
+	require.Equal(t, []Mark{dead}, marks)
+	look, err = s.Look(ctx, Anchor{}, nil, events[2:])
+	require.NoError(t, err)
+	require.Equal(t, []bool{false}, look.Seen)
 	none, err := s.Marks(ctx, nil)
 	require.NoError(t, err)
 	require.Empty(t, none)

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -84,6 +86,24 @@ func (s *Store) Subscriptions(ctx context.Context, consumer, resource, cursor st
 	}
 	subs, err := s.subscriptions(ctx, ids)
 	return subs, next, err
+}
+
+// ResourceSubscriptions returns about limit subscriptions to a resource, of all consumers and in no order, and the cursor of the
+// next ones, "" at the end. An unreadable cursor is ErrConflict.
+func (s *Store) ResourceSubscriptions(ctx context.Context, resource, cursor string, limit int) ([]contract.Subscription, string, error) {
+	at, err := strconv.ParseUint(cmp.Or(cursor, "0"), 10, 64)
+	if err != nil {
+		return nil, "", fmt.Errorf("the cursor: %w", ErrConflict)
+	}
+	ids, at, err := s.rdb.SScan(ctx, s.key.resourceSubs(resource), at, "", int64(limit)).Result()
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the subscriptions to %s: %w", resource, err)
+	}
+	subs, err := s.subscriptions(ctx, ids)
+	if at == 0 {
+		return subs, "", err
+	}
+	return subs, strconv.FormatUint(at, 10), err
 }
 
 // subscriptions reads many in one command, in the order asked; what is gone is left out.

@@ -17,6 +17,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/explain"
 )
 
 // Publisher hands messages to the broker and returns once they are confirmed.
@@ -28,6 +29,8 @@ type Publisher interface {
 type Options struct {
 	Store     *store.Store
 	Publisher Publisher
+	// Archive has the events of the past.
+	Archive explain.Archive
 	// Names are those of the broker's exchanges.
 	Names rabbit.Names
 	// Signer checks the statement of the gateway about the caller.
@@ -66,6 +69,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	deliveries{o.Store}.register(description)
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, o.Publisher, o.Names, o.Now}.register(description)
+	explanations{o.Store, o.Archive, o.Names, o.Now}.register(description)
 	events{o.Publisher, o.Names}.register(description)
 	resources{o.Store}.register(description)
 	consumers{o.Store, o.Now}.register(description)

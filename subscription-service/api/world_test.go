@@ -43,6 +43,7 @@ type world struct {
 	app        *service.App
 	signer     *contract.Signer
 	publisher  *fakePublisher
+	archive    shelf
 	clock      *clock
 	client     *http.Client
 	transcript *lockedBuffer
@@ -67,7 +68,7 @@ func newWorldOn(t *testing.T, redis string) *world {
 	require.NoError(t, err)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: w.publisher, Names: rabbit.NamesFor("test"), Signer: w.signer, Policy: policy, AdminToken: adminToken,
+		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Signer: w.signer, Policy: policy, AdminToken: adminToken,
 		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
 	}, w.app.Handler())
 	require.NoError(t, err)

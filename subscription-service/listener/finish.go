@@ -83,12 +83,16 @@ func settle(p published) {
 	rabbit.AckAll(acks)
 }
 
-// mark remembers the events whose commands are confirmed, also those that nobody wanted, with which nothing is wrong. A dead
-// letter may come again once its fault is mended.
+// mark remembers the events whose commands are confirmed, those that nobody wanted, and why an event is a dead letter: the
+// last two may come again.
 func (l *Listener) mark(stop, work context.Context, jobs []*job) error {
 	var marks []store.Mark
 	for _, j := range jobs {
-		if j.reason == "" && !j.again {
+		switch {
+		case j.event == nil || j.again:
+		case j.reason != "":
+			marks = append(marks, store.Mark{Event: j.key(), Taken: j.taken, Reason: j.reason})
+		default:
 			marks = append(marks, store.Mark{Event: j.key(), Taken: j.taken, Commands: j.commands})
 		}
 	}

@@ -62,7 +62,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.Health.Check("rabbitmq", link.Ready)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Signer: signer, Policy: policy, AdminToken: c.AdminToken,
+		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Signer: signer, Policy: policy, AdminToken: c.AdminToken,
 		Log: app.Log, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {
