@@ -152,12 +152,14 @@ func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
 func (l *Listener) handle(stop, work context.Context, messages []rabbit.Message) ([]*job, error) {
 	l.Metrics.batch.Observe(float64(len(messages)))
 	jobs := read(messages, l.Now().UTC().Truncate(time.Millisecond))
+	begin := l.Now()
 	if err := l.match(stop, work, jobs); err != nil {
 		return nil, err
 	}
 	if err := l.publish(stop, work, jobs); err != nil {
 		return nil, err
 	}
+	l.Metrics.published.Observe(l.Now().Sub(begin).Seconds())
 	l.fresh.add(jobs)
 	return jobs, nil
 }
