@@ -1,7 +1,6 @@
 package index
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -30,15 +29,17 @@ type place struct {
 	at uint32
 }
 
-// list of those who have the same pattern, in no order. What a match needs lies side by side in it.
+// list of those who have the same pattern, in no order. What a match reads of each lies side by side, and is little: among very
+// many subscriptions none of it is in a cache.
 type list struct {
-	entries []entry
-	owner   *node // nil for the list of all
+	ids     []string
+	slots   []uint32
+	special []special // of the same length, or empty as long as nobody is special
+	owner   *node     // nil for the list of all
 }
 
-type entry struct {
-	id      string
-	slot    uint32
+// special is what most subscriptions have not.
+type special struct {
 	ordered bool
 	filter  string
 }
@@ -63,14 +64,14 @@ func (r *resource) put(c store.Candidate) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drop(c.Subscription)
-	e := entry{c.Subscription, r.slot(), c.Ordered, unique.Make(c.Filter).Value()} // many have the same filter
-	r.of[e.id] = e.slot
+	n := r.slot()
+	r.of[c.Subscription] = n
 	if len(c.Types) == 0 {
-		r.stand(e, &r.all)
+		r.stand(c, n, &r.all)
 	}
 	for i, pattern := range c.Types {
 		if !slices.Contains(c.Types[:i], pattern) {
-			r.stand(e, r.root.list(pattern))
+			r.stand(c, n, r.root.list(pattern))
 		}
 	}
 }
@@ -88,9 +89,17 @@ func (r *resource) slot() uint32 {
 // number: four thousand million subscriptions do not fit into memory.
 func number(n int) uint32 { return uint32(n) } // #nosec G115
 
-func (r *resource) stand(e entry, in *list) {
-	r.slots[e.slot].places = append(r.slots[e.slot].places, place{in, number(len(in.entries))})
-	in.entries = append(in.entries, e)
+func (r *resource) stand(c store.Candidate, n uint32, in *list) {
+	r.slots[n].places = append(r.slots[n].places, place{in, number(len(in.ids))})
+	in.ids, in.slots = append(in.ids, c.Subscription), append(in.slots, n)
+	s := special{c.Ordered, unique.Make(c.Filter).Value()} // many have the same filter
+	if len(in.special) == 0 && s == (special{}) {
+		return
+	}
+	for len(in.special) < len(in.ids) {
+		in.special = append(in.special, special{})
+	}
+	in.special[len(in.ids)-1] = s
 }
 
 // remove takes a subscription out, if it is there.
@@ -115,26 +124,36 @@ func (r *resource) drop(id string) {
 
 // leave takes an entry out of its list: the last one takes its place.
 func (r *resource) leave(p place) {
-	last := number(len(p.in.entries) - 1)
-	moved := p.in.entries[last]
-	p.in.entries[p.at] = moved
-	p.in.entries[last] = entry{}
-	p.in.entries = p.in.entries[:last]
-	places := r.slots[moved.slot].places
+	last, moved := p.in.cut(p.at)
+	places := r.slots[moved].places
 	for i := range places {
 		if places[i].in == p.in && places[i].at == last {
 			places[i].at = p.at
 		}
 	}
 	if last == 0 {
-		p.in.entries = nil
+		p.in.ids, p.in.slots, p.in.special = nil, nil, nil
 		p.in.owner.prune()
 	}
 }
 
+// cut lets the last one take a place, and tells where it was and who it is.
+func (l *list) cut(at uint32) (last, moved uint32) {
+	last = number(len(l.ids) - 1)
+	moved = l.slots[last]
+	l.ids[at], l.slots[at] = l.ids[last], moved
+	l.ids[last] = ""
+	l.ids, l.slots = l.ids[:last], l.slots[:last]
+	if len(l.special) > 0 {
+		l.special[at], l.special[last] = l.special[last], special{}
+		l.special = l.special[:last]
+	}
+	return last, moved
+}
+
 // prune forgets nodes that lead nowhere.
 func (n *node) prune() {
-	for n != nil && n.parent != nil && len(n.kids)+len(n.here.entries)+len(n.rest.entries) == 0 {
+	for n != nil && n.parent != nil && len(n.kids)+len(n.here.ids)+len(n.rest.ids) == 0 {
 		delete(n.parent.kids, n.name)
 		n = n.parent
 	}
@@ -169,7 +188,7 @@ func (n *node) kid(segment string) *node {
 
 // lists adds the lists of the patterns that match what is left of a type: see contract.MatchesType.
 func (n *node) lists(left string, found []*list) []*list {
-	if left != "" && len(n.rest.entries) > 0 {
+	if left != "" && len(n.rest.ids) > 0 {
 		found = append(found, &n.rest)
 	}
 	segment, left, more := strings.Cut(left, ".")
@@ -188,7 +207,7 @@ func (n *node) below(left string, more bool, found []*list) []*list {
 	case n == nil:
 	case more:
 		return n.lists(left, found)
-	case len(n.here.entries) > 0:
+	case len(n.here.ids) > 0:
 		return append(found, &n.here)
 	}
 	return found
@@ -200,34 +219,49 @@ func (r *resource) match(eventType string, most int) (found []store.Candidate, c
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	lists := r.root.lists(eventType, nil)
+	if len(r.all.ids) > 0 {
+		lists = append(lists, &r.all)
+	}
 	for _, l := range lists {
-		count += len(l.entries)
+		count += len(l.ids)
 	}
-	if count += len(r.all.entries); count > most || count == 0 {
-		return nil, count
-	}
-	entries := r.all.entries
 	switch {
-	case len(lists) == 1 && len(entries) == 0:
-		entries = lists[0].entries
-	case len(lists) > 0:
-		entries = merged(append(lists, &r.all), count)
+	case count > most || count == 0:
+		return nil, count
+	case len(lists) == 1:
+		return lists[0].candidates(make([]store.Candidate, 0, count)), count
 	}
-	found = make([]store.Candidate, len(entries))
-	for i, e := range entries {
-		found[i] = store.Candidate{Subscription: e.id, Ordered: e.ordered, Filter: e.filter}
-	}
+	found = merged(lists, count)
 	return found, len(found)
 }
 
-// merged holds each subscription once.
-func merged(lists []*list, count int) []entry {
-	all := make([]entry, 0, count)
-	for _, l := range lists {
-		all = append(all, l.entries...)
+// candidates adds those of a list.
+func (l *list) candidates(to []store.Candidate) []store.Candidate {
+	for i, id := range l.ids {
+		c := store.Candidate{Subscription: id}
+		if len(l.special) > 0 {
+			c.Ordered, c.Filter = l.special[i].ordered, l.special[i].filter
+		}
+		to = append(to, c)
 	}
-	slices.SortFunc(all, func(a, b entry) int { return cmp.Compare(a.slot, b.slot) })
-	return slices.CompactFunc(all, func(a, b entry) bool { return a.slot == b.slot })
+	return to
+}
+
+// merged holds each subscription once.
+func merged(lists []*list, count int) []store.Candidate {
+	all, slots := make([]store.Candidate, 0, count), make([]uint32, 0, count)
+	for _, l := range lists {
+		all, slots = l.candidates(all), append(slots, l.slots...)
+	}
+	met := make(map[uint32]struct{}, count)
+	once := all[:0]
+	for i, c := range all {
+		if _, again := met[slots[i]]; !again {
+			met[slots[i]] = struct{}{}
+			once = append(once, c)
+		}
+	}
+	return once
 }
 
 func (r *resource) size() int {

@@ -18,7 +18,9 @@ func matched(r *resource, eventType string) []string {
 	found, _ := r.match(eventType, math.MaxInt)
 	ids := make([]string, len(found))
 	for i, c := range found {
-		ids[i] = c.Subscription
+		if ids[i] = c.Subscription; c.Filter != "" && c.Filter != "of "+c.Subscription {
+			panic("that is another's filter")
+		}
 	}
 	slices.Sort(ids)
 	return ids
@@ -96,7 +98,11 @@ func TestTheIndexFindsWhatMatchesTypeFinds(t *testing.T) {
 		for i := range patterns {
 			patterns[i] = name("**")
 		}
-		r.put(store.Candidate{Subscription: id, Types: patterns})
+		c := store.Candidate{Subscription: id, Types: patterns}
+		if id < "3" { // some are special
+			c.Ordered, c.Filter = true, "of "+id
+		}
+		r.put(c)
 		want[id] = patterns
 		eventType := name("")
 		require.Equal(t, linear(want, eventType), matched(r, eventType), eventType)

@@ -217,7 +217,7 @@ func frame(kind byte, payload string) []byte {
 }
 
 func TestSettingsThatCanNotBeMeasuredAreRefused(t *testing.T) {
-	good := settings{runDir: "x", events: 1, rounds: 1, subscriptions: 1, resources: 1, prefetch: 1, healthyRate: 1, hangingSubs: 1, hanging: 1, window: time.Minute}
+	good := settings{runDir: "x", events: 1, rounds: 1, subscriptions: 1, resources: 1, prefetch: 1, healthyRate: 1, hangingSubs: 1, hanging: 1, indexed: 1000, crowdSize: 1, window: time.Minute}
 	require.NoError(t, good.check())
 	for name, spoil := range map[string]func(*settings){
 		"no folder": func(s *settings) { s.runDir = "" }, "no rounds": func(s *settings) { s.rounds = 0 },
@@ -227,4 +227,13 @@ func TestSettingsThatCanNotBeMeasuredAreRefused(t *testing.T) {
 		spoil(&bad)
 		require.Error(t, bad.check(), name)
 	}
+}
+
+func TestAQuantileOfBuckets(t *testing.T) {
+	buckets := map[float64]float64{1: 50, 2: 90, 4: 100, math.Inf(1): 100}
+	require.InDelta(t, 1, quantile(buckets, .5), 1e-9)
+	require.InDelta(t, 2, quantile(buckets, .9), 1e-9)
+	require.InDelta(t, 3.8, quantile(buckets, .99), 1e-9)
+	require.InDelta(t, 2, quantile(map[float64]float64{2: 0, math.Inf(1): 5}, .5), 1e-9, "above all bounds")
+	require.True(t, math.IsNaN(quantile(map[float64]float64{2: 0, math.Inf(1): 0}, .5)))
 }

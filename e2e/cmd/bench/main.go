@@ -2,7 +2,7 @@
 // from another, and what that costs. Every figure comes with what it is compared to, from the same run: the machine may be
 // slow or busy, the ratio is what counts.
 //
-//	scripts/with-stack.sh up .run/bench bin/bench -figures abcde -json bench.json
+//	scripts/with-stack.sh up .run/bench bin/bench -figures abcdefghij -json bench.json
 package main
 
 import (
@@ -26,13 +26,17 @@ type settings struct {
 	window                    time.Duration
 	healthyRate, hangingSubs  int
 	hanging                   int
+	indexed, crowdSize        int
 	profile, profileDirectory string
 }
 
 func flags() settings {
 	var s settings
 	flag.StringVar(&s.runDir, "run-dir", os.Getenv("RUN_DIR"), "the folder of the stack; $RUN_DIR unless given")
-	flag.StringVar(&s.figures, "figures", "abcde", "which figures: a throughput, b latency, c isolation, d memory, e traffic")
+	flag.StringVar(&s.figures, "figures", "abcdefghij", "which figures: a throughput, b latency, c isolation, d memory, e traffic; "+
+		"of the index alone f match, g memory, h rebuild, j filters; i other events beside a large fan-out")
+	flag.IntVar(&s.indexed, "indexed", 1_000_000, "subscriptions of f, g and h, a multiple of 1000")
+	flag.IntVar(&s.crowdSize, "crowd", 100_000, "subscriptions that want the large event of i")
 	flag.StringVar(&s.json, "json", "", "file for the figures as JSON")
 	flag.IntVar(&s.events, "events", 10000, "events of one round of a and e")
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds, of which the median counts")
@@ -77,7 +81,7 @@ func (s settings) check() error {
 	if s.runDir == "" {
 		return errors.New("-run-dir or $RUN_DIR is needed: the folder of a stack that is up")
 	}
-	if min(s.events, s.rounds, s.subscriptions, s.resources, s.prefetch, s.healthyRate, s.hangingSubs, s.hanging) < 1 {
+	if min(s.events, s.rounds, s.subscriptions, s.resources, s.prefetch, s.healthyRate, s.hangingSubs, s.hanging, s.indexed/1000, s.crowdSize) < 1 {
 		return errors.New("counts must be positive")
 	}
 	if s.window < 2*leadIn {
@@ -88,13 +92,15 @@ func (s settings) check() error {
 
 // figures in the order in which they are taken: later ones use what earlier ones found, and d starts the services anew.
 var figures = []struct {
-	id   string
+	ids  string
 	take func(*bench, context.Context) error
 }{
 	{"a", (*bench).throughput},
 	{"b", (*bench).latency},
 	{"e", (*bench).traffic},
 	{"c", (*bench).isolation},
+	{"fghj", (*bench).index},
+	{"i", (*bench).fanOut},
 	{"d", (*bench).memory},
 }
 
@@ -108,11 +114,11 @@ func measure(ctx context.Context, s settings) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	for _, f := range figures {
-		if !strings.Contains(s.figures, f.id) {
+		if !strings.ContainsAny(s.figures, f.ids) {
 			continue
 		}
 		if err := f.take(b, ctx); err != nil {
-			return fmt.Errorf("figure %s: %w", f.id, err)
+			return fmt.Errorf("figure %s: %w", f.ids, err)
 		}
 	}
 	b.report.verdicts(os.Stdout)
