@@ -65,8 +65,10 @@ func isNull(value json.RawMessage) bool { return string(value) == "null" }
 // setMembers sets the attributes, and returns what is wrong with any of them.
 func setMembers(e *event.Event, members map[string]json.RawMessage) error {
 	var faults []Fault
-	if members["specversion"] == nil {
-		faults = append(faults, Fault{"specversion", "is missing: set it to 1.0"})
+	for name, fix := range required {
+		if members[name] == nil {
+			faults = append(faults, Fault{name, fix})
+		}
 	}
 	for name, raw := range members {
 		if name == memberData || name == memberBase64 {
@@ -83,6 +85,14 @@ func setMembers(e *event.Event, members map[string]json.RawMessage) error {
 	}
 	slices.SortFunc(faults, func(a, b Fault) int { return strings.Compare(a.Field, b.Field) }) // a map has no order
 	return &EventError{faults}
+}
+
+// required are the attributes that every event has, and what to say where one is missing.
+var required = map[string]string{
+	"specversion": "is missing: set it to 1.0",
+	"id":          "is missing: set it to a non-empty string",
+	"source":      "is missing: set it to a non-empty URI-reference",
+	"type":        "is missing: set it to a non-empty string",
 }
 
 func faultsOf(err error) []Fault {

@@ -60,11 +60,11 @@ func TestABatchWithABadEventIsRefusedWholeAndNamesEach(t *testing.T) {
 	at := w.as(shop, "POST", "/orders/events", body, "Content-Type", batched).problem(t, http.StatusUnprocessableEntity)
 	require.Empty(t, w.publisher.take())
 	for place, says := range map[string]string{
-		"[1]": "object", "[2].id": "string", "[3].specversion": "1.0", "[3].Bad": "a to z", "[4].data": "text/plain",
+		"[1]": "object", "[2].id": "string", "[2].source": "missing", "[3].specversion": "1.0", "[3].Bad": "a to z", "[4].data": "text/plain",
 	} {
 		require.Contains(t, at[place], says, place)
 	}
-	require.Len(t, at, 5, "%v", at)
+	require.Len(t, at, 6, "%v", at)
 
 	body = `[` + oneEvent + `,{"specversion":"1.0","id":"e","type":"t"},{"specversion":"1.0","id":"e","source":"/s","type":"` + strings.Repeat("t", 300) + `"}]`
 	at = w.as(shop, "POST", "/orders/events", body, "Content-Type", batched).problem(t, http.StatusUnprocessableEntity)

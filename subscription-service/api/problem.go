@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -91,6 +92,7 @@ func tidy(_ huma.Context, _ string, v any) (any, error) {
 	if !ok {
 		return v, nil
 	}
+	model.Detail = plainLimit(model.Detail)
 	for _, detail := range model.Errors {
 		detail.Value = nil
 		if rest, found := strings.CutPrefix(detail.Message, missing); found {
@@ -99,4 +101,13 @@ func tidy(_ huma.Context, _ string, v any) (any, error) {
 		}
 	}
 	return model, nil
+}
+
+// plainLimit says in words what huma says of a body over a limit, which was set one byte above the last that is taken.
+func plainLimit(detail string) string {
+	var limit int
+	if _, err := fmt.Sscanf(detail, "request body is too large limit=%d bytes", &limit); err != nil {
+		return detail
+	}
+	return fmt.Sprintf("the body may have %d bytes: send less", limit-1)
 }
