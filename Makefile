@@ -47,7 +47,7 @@ chaos: build ## breaks everything in turn and accounts for every delivery; SEED=
 .PHONY: bench
 bench: ## the figures of a whole stack, as ratios of one run; FIGURES=abc chooses, BENCH_JSON names the file
 	@scripts/with-stack.sh up "$${BENCH_RUN_DIR:-.run/bench}" \
-		bin/bench -figures "$${FIGURES:-abcde}" -json "$${BENCH_JSON:-.run/bench.json}" $(BENCH_FLAGS)
+		bin/bench -figures "$${FIGURES:-abcdej}" -json "$${BENCH_JSON:-.run/bench.json}" $(BENCH_FLAGS)
 
 .PHONY: microbench
 microbench: ## Go's benchmarks of single parts; BENCH=regexp chooses

@@ -2,7 +2,7 @@
 // from another, and what that costs. Every figure comes with what it is compared to, from the same run: the machine may be
 // slow or busy, the ratio is what counts.
 //
-//	scripts/with-stack.sh up .run/bench bin/bench -figures abcde -json bench.json
+//	scripts/with-stack.sh up .run/bench bin/bench -figures abcdej -json bench.json
 package main
 
 import (
@@ -32,7 +32,7 @@ type settings struct {
 func flags() settings {
 	var s settings
 	flag.StringVar(&s.runDir, "run-dir", os.Getenv("RUN_DIR"), "the folder of the stack; $RUN_DIR unless given")
-	flag.StringVar(&s.figures, "figures", "abcde", "which figures: a throughput, b latency, c isolation, d memory, e traffic")
+	flag.StringVar(&s.figures, "figures", "abcdej", "which figures: a throughput, b latency, c isolation, d memory, e traffic, j filters")
 	flag.StringVar(&s.json, "json", "", "file for the figures as JSON")
 	flag.IntVar(&s.events, "events", 10000, "events of one round of a and e")
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds, of which the median counts")
@@ -96,6 +96,7 @@ var figures = []struct {
 	{"e", (*bench).traffic},
 	{"c", (*bench).isolation},
 	{"d", (*bench).memory},
+	{"j", (*bench).filters},
 }
 
 func measure(ctx context.Context, s settings) (err error) {
