@@ -12,6 +12,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -32,6 +33,9 @@ type config struct {
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
+
+// transformsKept is how many different transforms stay compiled; one takes 2 KiB and more.
+const transformsKept = 10_000
 
 func main() {
 	service.Main(service.Process[config]{
@@ -65,7 +69,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "callback-service", Log: app.Log})
 	app.Health.Check("rabbitmq", link.Ready)
 	engine := delivery.New(delivery.Options{
-		Store: kept, Gateway: client, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight,
+		Store: kept, Gateway: client, Transforms: expr.NewCache(transformsKept), Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight,
 		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
 	})
 	app.Health.Check("gateway", engine.Ready)

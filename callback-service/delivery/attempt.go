@@ -10,6 +10,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/callback"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 )
@@ -25,7 +26,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 		return
 	}
 	verdict := Decide(answer, s.cmd.Attempt-s.cmd.First+1, waits(s.policy), e.Now())
-	if errors.Is(err, errRequest) {
+	if errors.Is(err, callback.ErrRequest) {
 		verdict = Verdict{Kind: Fail, Reason: err.Error()}
 	}
 	e.Metrics.attempt(answer, took)
@@ -44,7 +45,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 }
 
 func (e *Engine) call(work context.Context, s *starting, now time.Time) (gateway.Answer, error) {
-	header, body, err := buildRequest(s.cmd, s.sub, now)
+	header, body, err := callback.Build(s.cmd, s.sub, e.Transforms, now)
 	if err != nil {
 		return gateway.Answer{}, err
 	}

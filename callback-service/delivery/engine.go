@@ -21,6 +21,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/batch"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -49,8 +50,10 @@ type Gateway interface {
 type Options struct {
 	Store   Store
 	Gateway Gateway
-	Log     *zap.Logger
-	Metrics *Metrics
+	// Transforms keeps the subscriptions' transforms compiled.
+	Transforms *expr.Cache
+	Log        *zap.Logger
+	Metrics    *Metrics
 	// Policy is how deliveries are attempted where neither subscription nor resource says otherwise.
 	Policy contract.DeliveryPolicy
 	// InFlight is the most commands at a time that are taken from the broker and not settled.

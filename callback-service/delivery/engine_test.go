@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
@@ -71,7 +73,7 @@ func start(t *testing.T, answer func(context.Context, int) (gateway.Answer, erro
 	t.Cleanup(func() { _ = broker.Close() })
 	b := &bench{store: kept, broker: broker, calls: make(chan gateway.Call, 1000), done: make(chan error, 1), tag: contract.NewID("")}
 	b.Options = Options{
-		Store: kept, Gateway: &scripted{calls: b.calls, answer: answer}, Log: zaptest.NewLogger(t), InFlight: 100,
+		Store: kept, Gateway: &scripted{calls: b.calls, answer: answer}, Transforms: expr.NewCache(10), Log: zaptest.NewLogger(t), InFlight: 100,
 		Policy: contract.DeliveryPolicy{
 			RetrySchedule: []contract.Duration{contract.Duration(10 * time.Millisecond), contract.Duration(20 * time.Millisecond)},
 			Timeouts:      contract.Timeouts{Total: contract.Duration(time.Second)},
@@ -138,6 +140,18 @@ func (b *bench) subscribe(t *testing.T) {
 		Format: contract.FormatData, Status: contract.StatusActive, Secrets: []contract.Secret{{Value: secretOne}}, CreatedAt: time.Now(),
 	})
 	require.NoError(t, err)
+}
+
+const secretOne = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // #nosec G101 -- the example of the specification
+
+func command(contentType, data string) contract.Command {
+	e := event.New()
+	e.SetID("id-1")
+	e.SetSource("/shop")
+	e.SetType("order.created")
+	e.SetDataContentType(contentType)
+	e.DataEncoded = []byte(data)
+	return contract.Command{Delivery: "dlv_1", Subscription: "sub_1", Resource: "orders", Attempt: 1, Created: noon, Event: &e}
 }
 
 // id is that of one of this test's deliveries: the queue is shared with other tests.
@@ -308,6 +322,27 @@ func TestASecretThatCanNotSignIsADeadLetterAndNoCall(t *testing.T) {
 	reason, _ := b.deadLetter(t, b.id("a")).Headers[rabbit.HeaderReason].(string)
 	require.Contains(t, reason, "rotate")
 	require.NotContains(t, reason, "damaged")
+	require.Empty(t, b.calls)
+}
+
+func TestATransformMakesTheBody(t *testing.T) {
+	b := start(t, status(204))
+	b.change(t, func(s *contract.Subscription) { s.Transform = `{"order": data.id, "of": type}` })
+	b.send(t, b.message("a", 1))
+	call := b.call(t)
+	require.Equal(t, `{"of":"order.created","order":"a"}`, string(call.Body))
+	require.Equal(t, "application/json", call.Header.Get("Content-Type"))
+	b.settledAs(t, b.id("a"), contract.DeliverySucceeded)
+}
+
+func TestATransformThatFailsIsADeadLetterWithTheReasonAndNoCall(t *testing.T) {
+	b := start(t, status(204))
+	b.change(t, func(s *contract.Subscription) { s.Transform = `{"total": data.total}` })
+	b.send(t, b.message("a", 1))
+	letter := b.deadLetter(t, b.id("a"))
+	require.Contains(t, letter.Headers[rabbit.HeaderReason], "transform: the expression can't be evaluated: no such key: total")
+	d := b.settledAs(t, b.id("a"), contract.DeliveryFailed)
+	require.Contains(t, d.Reason, "no such key: total")
 	require.Empty(t, b.calls)
 }
 

@@ -108,7 +108,11 @@ func subscribeBodies() []bad {
 		field("long description", `"description":"`+strings.Repeat("ä", 501)+`"`, "body.description", "500"),
 	}
 	for _, name := range []string{"filter", "transform"} {
-		cases = append(cases, field(name, `"`+name+`":"x"`, "body."+name, "not available yet"))
+		cases = append(cases,
+			field(name, `"`+name+`":"data.x >"`, "body."+name, "line 1, column 9"),
+			field("empty "+name, `"`+name+`":""`, "body."+name, "length"),
+			field("long "+name, `"`+name+`":"`+strings.Repeat("ä", 4096)+`"`, "body."+name, "4096"),
+			field(name+" as a number", `"`+name+`":1`, "body."+name, "string"))
 	}
 	cases = append(cases,
 		field("no rate", `"rate_limit":0`, "body.rate_limit", "0.1"),

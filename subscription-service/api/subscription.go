@@ -26,24 +26,7 @@ type subscriptionBody struct {
 	Auth        *authBody         `json:"auth,omitempty" doc:"the credential that callbacks carry; never shown again"`
 	Description string            `json:"description,omitempty" maxLength:"500"`
 	Pace
-	Later
-}
-
-// Later are the contract's fields that do not work yet.
-type Later struct {
-	Filter    *string `json:"filter,omitempty" doc:"not available yet"`
-	Transform *string `json:"transform,omitempty" doc:"not available yet"`
-}
-
-func (l Later) faults(at string) []error {
-	var errs []error
-	if l.Filter != nil {
-		errs = append(errs, fault(at+"filter", "not available yet: leave it out"))
-	}
-	if l.Transform != nil {
-		errs = append(errs, fault(at+"transform", "not available yet: leave it out"))
-	}
-	return errs
+	Expressions
 }
 
 // authBody is a credential for callbacks.
@@ -68,7 +51,7 @@ func (b *subscriptionBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []
 	if b.CallbackURL != "" {
 		errs = append(errs, urlFaults(policyOf(ctx.Context()), at, b.CallbackURL)...)
 	}
-	return slices.Concat(errs, typeFaults(at, b.Types), headerFaults(at, b.Headers), b.Auth.faults(at), b.Pace.faults(at), b.Later.faults(at))
+	return slices.Concat(errs, typeFaults(at, b.Types), headerFaults(at, b.Headers), b.Auth.faults(at), b.Pace.faults(at), b.Expressions.faults(at))
 }
 
 func urlFaults(policy *guard.Policy, at, callbackURL string) []error {
@@ -185,13 +168,13 @@ type subscriptionPatch struct {
 	Description optional[string]            `json:"description,omitzero" maxLength:"500"`
 	Status      optional[contract.Status]   `json:"status,omitzero" enum:"active,paused"`
 	Pace
-	Later
+	Expressions
 }
 
 // Resolve checks what the schema can't say.
 func (p *subscriptionPatch) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
 	at := prefix.With("")
-	errs := append(p.Pace.faults(at), p.Later.faults(at)...)
+	errs := append(p.Pace.faults(at), p.Expressions.faults(at)...)
 	switch {
 	case p.CallbackURL.Sent && p.CallbackURL.Value == nil:
 		errs = append(errs, fault(at+"callback_url", "can't be taken away: give another one or leave it out"))
@@ -218,6 +201,7 @@ func (p *subscriptionPatch) apply(sub *contract.Subscription, now time.Time) {
 	p.Headers.apply(&sub.Headers)
 	p.Description.apply(&sub.Description)
 	p.Pace.apply(sub)
+	p.Expressions.apply(sub)
 	if p.Auth.Sent {
 		sub.Auth = p.Auth.Value.auth()
 	}
@@ -256,6 +240,8 @@ type subscriptionView struct {
 	StatusReason  string              `json:"status_reason,omitempty" doc:"why the service itself changed the status"`
 	CallbackURL   string              `json:"callback_url"`
 	Types         []string            `json:"types,omitempty"`
+	Filter        string              `json:"filter,omitempty"`
+	Transform     string              `json:"transform,omitempty"`
 	Format        contract.Format     `json:"format" enum:"cloudevents-structured,cloudevents-binary,data"`
 	Headers       map[string]string   `json:"headers,omitempty"`
 	Auth          *authView           `json:"auth,omitempty"`
@@ -278,7 +264,7 @@ type authView struct {
 func viewOf(sub contract.Subscription) subscriptionView {
 	view := subscriptionView{
 		ID: sub.ID, Resource: sub.Resource, Status: sub.Status, StatusReason: sub.StatusReason, CallbackURL: sub.CallbackURL,
-		Types: sub.Types, Format: sub.Format, Headers: sub.Headers, RateLimit: sub.RateLimit,
+		Types: sub.Types, Filter: sub.Filter, Transform: sub.Transform, Format: sub.Format, Headers: sub.Headers, RateLimit: sub.RateLimit,
 		MaxInFlight: cmp.Or(sub.MaxInFlight, contract.DefaultMaxInFlight), Ordering: cmp.Or(sub.Ordering, contract.OrderingNone),
 		RetrySchedule: sub.Delivery.RetrySchedule, Timeouts: sub.Delivery.Timeouts, Description: sub.Description,
 		CreatedAt: sub.CreatedAt, UpdatedAt: sub.UpdatedAt,

@@ -32,6 +32,8 @@ func (s subscriptions) register(api huma.API) {
 	create.Description = "201 with the secret, or 200 with the existing subscription when the same consumer sends the same again."
 	register(api, create, s.create)
 	documentExisting(api)
+	register(api, operation("preview", http.MethodPost, pathSubscribe+"/preview", "See whether a subscription would get an event, and the request",
+		http.StatusBadRequest, absent, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType), s.preview)
 	register(api, operation("list-subscriptions", http.MethodGet, pathSubscribe, "List the caller's own subscriptions", http.StatusBadRequest), s.list)
 	register(api, operation("get-subscription", http.MethodGet, pathSubscription, "Get one subscription", absent), s.get)
 	register(api, operation("change-subscription", http.MethodPatch, pathSubscription, "Change, pause or resume a subscription",
@@ -68,6 +70,9 @@ type createAnswer struct {
 
 func (s subscriptions) create(ctx context.Context, in *createRequest) (*createAnswer, error) {
 	asked := s.fresh(callerOf(ctx), in.Body)
+	if err := fits(ctx, s.store, asked, "body."); err != nil {
+		return nil, err
+	}
 	sub, created, err := s.store.CreateSubscription(ctx, asked)
 	if err != nil {
 		return nil, err
@@ -91,6 +96,7 @@ func (s subscriptions) fresh(caller contract.Caller, asked subscriptionBody) con
 		Status: contract.StatusActive, Secrets: []contract.Secret{{Value: newSecret()}}, CreatedAt: now, UpdatedAt: now,
 	}
 	asked.Pace.apply(&sub)
+	asked.Expressions.apply(&sub)
 	normalize(&sub)
 	return sub
 }
@@ -186,6 +192,11 @@ func (s subscriptions) change(ctx context.Context, in *changeRequest) (*subscrip
 		in.Body.apply(sub, moment(s.now()))
 		if err := mustOwn(ctx, *sub); err != nil {
 			return err
+		}
+		if in.Body.rewrites() {
+			if err := fits(ctx, s.store, *sub, "body."); err != nil {
+				return err
+			}
 		}
 		return s.unburden(ctx, in.Body, sub.ID)
 	})

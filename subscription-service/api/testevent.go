@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -21,9 +20,6 @@ type testEvents struct {
 	names     rabbit.Names
 	now       func() time.Time
 }
-
-// testEventType is the type of a test event. Whatever types a subscription asks for, it gets its own test event.
-const testEventType = "webhook.test"
 
 func (t testEvents) register(api huma.API) {
 	op := operation("test-subscription", http.MethodPost, pathSubscription+"/test",
@@ -48,7 +44,7 @@ func (t testEvents) send(ctx context.Context, in *Own) (*testAnswer, error) {
 		return nil, err
 	}
 	now := moment(t.now())
-	command := contract.NewCommand(testEvent(sub, now), sub.ID, sub.Resource, now)
+	command := contract.NewCommand(contract.NewTestEvent(sub, now), sub.ID, sub.Resource, now)
 	answer := &testAnswer{}
 	answer.Body.DeliveryID = command.Delivery
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
@@ -57,15 +53,4 @@ func (t testEvents) send(ctx context.Context, in *Own) (*testAnswer, error) {
 		return nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
 	return answer, nil
-}
-
-func testEvent(sub contract.Subscription, now time.Time) *event.Event {
-	e := event.New()
-	e.SetID(contract.NewID("evt"))
-	e.SetSource("/" + sub.Resource + "/subscribe/" + sub.ID)
-	e.SetType(testEventType)
-	e.SetTime(now)
-	e.SetDataContentType(event.ApplicationJSON)
-	e.DataEncoded = []byte(`{"message":"This is a test event."}`)
-	return &e
 }

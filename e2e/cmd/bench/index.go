@@ -21,10 +21,9 @@ type indexFigures struct {
 	MatchFew      float64 `json:"match_few_ns"`
 	Bytes         float64 `json:"bytes_per_subscription"`
 	Rebuild       float64 `json:"rebuild_seconds"`
-	Filter        float64 `json:"filter_ns"`
 }
 
-// index is the figures f, g, h and j, of the listener's index alone.
+// index is the figures f, g and h, of the listener's index alone.
 func (b *bench) index(ctx context.Context) error {
 	f, err := b.measureIndex(ctx)
 	if err != nil {
@@ -34,7 +33,6 @@ func (b *bench) index(ctx context.Context) error {
 		{fmt.Sprintf("f  match of an event with %d matches, µs", f.Matches), []float64{f.MatchMany / 1e3}},
 		{fmt.Sprintf("f  the same among %d subscriptions, µs", f.Matches), []float64{f.MatchFew / 1e3}},
 		{"g  memory per subscription, bytes", []float64{f.Bytes}},
-		{"j  a candidate's filter on two fields, µs", []float64{f.Filter / 1e3}},
 	}}
 	b.report.atMost("f", "match among many / among few, same number of matches", f.MatchMany/f.MatchFew, 1.5)
 	b.report.atMost("g", "bytes per subscription without filter", f.Bytes, 600)
@@ -42,7 +40,6 @@ func (b *bench) index(ctx context.Context) error {
 		t.Rows = append(t.Rows, row{"h  reading all of them from Redis, s", []float64{f.Rebuild}})
 		b.report.atMost("h", fmt.Sprintf("rebuild of %d subscriptions, s", f.Subscriptions), f.Rebuild, 15)
 	}
-	b.report.atMost("j", "a filter, µs per candidate", f.Filter/1e3, 2)
 	b.report.add(t)
 	return nil
 }

@@ -34,7 +34,7 @@ func flags() settings {
 	var s settings
 	flag.StringVar(&s.runDir, "run-dir", os.Getenv("RUN_DIR"), "the folder of the stack; $RUN_DIR unless given")
 	flag.StringVar(&s.figures, "figures", "abcdefghij", "which figures: a throughput, b latency, c isolation, d memory, e traffic; "+
-		"of the index alone f match, g memory, h rebuild, j filters; i other events beside a large fan-out")
+		"of the index alone f match, g memory, h rebuild; i other events beside a large fan-out; j filters")
 	flag.IntVar(&s.indexed, "indexed", 1_000_000, "subscriptions of f, g and h, a multiple of 1000")
 	flag.IntVar(&s.crowdSize, "crowd", 100_000, "subscriptions that want the large event of i")
 	flag.StringVar(&s.json, "json", "", "file for the figures as JSON")
@@ -99,9 +99,10 @@ var figures = []struct {
 	{"b", (*bench).latency},
 	{"e", (*bench).traffic},
 	{"c", (*bench).isolation},
-	{"fghj", (*bench).index},
+	{"fgh", (*bench).index},
 	{"i", (*bench).fanOut},
 	{"d", (*bench).memory},
+	{"j", (*bench).filters},
 }
 
 func measure(ctx context.Context, s settings) (err error) {

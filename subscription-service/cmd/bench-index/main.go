@@ -1,6 +1,5 @@
 // Command bench-index measures the index of subscriptions by itself, for `make bench`: how long a match takes among many
-// subscriptions and among few, what a subscription takes in memory, how long reading all of them from Redis takes, and what a
-// filter costs. It prints one JSON object.
+// subscriptions and among few, what a subscription takes in memory, and how long reading all of them from Redis takes. It prints one JSON object.
 package main
 
 import (
@@ -14,12 +13,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
-	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 )
@@ -38,8 +35,6 @@ type figures struct {
 	Bytes float64 `json:"bytes_per_subscription"`
 	// Rebuild is in seconds, zero where there is no Redis.
 	Rebuild float64 `json:"rebuild_seconds"`
-	// Filter is nanoseconds per candidate whose event is decoded.
-	Filter float64 `json:"filter_ns"`
 }
 
 func main() {
@@ -57,9 +52,6 @@ func main() {
 func run(ctx context.Context, n int) error {
 	f := figures{Subscriptions: n, Matches: n / types}
 	if err := f.match(ctx); err != nil {
-		return err
-	}
-	if err := f.filter(); err != nil {
 		return err
 	}
 	if url := os.Getenv("REDIS_URL"); url != "" {
@@ -146,34 +138,6 @@ func (f *figures) time(view *index.View, kind func(int) string) float64 {
 func median(of []float64) float64 {
 	slices.Sort(of)
 	return of[len(of)/2]
-}
-
-// filter is what a candidate's filter adds.
-func (f *figures) filter() error {
-	const rounds, candidates = 100, 1000
-	e := event.New()
-	e.DataEncoded = []byte(`{"total": 120.5, "currency": "EUR", "customer": {"name": "acme"}, "lines": [{"sku": "A-1"}]}`)
-	vars, cache := expr.NewVars(&e), expr.NewCache(100)
-	texts := make([]string, 10)
-	for i := range texts {
-		texts[i] = fmt.Sprintf(`data.total > %d.0 && data.currency == "EUR"`, 10*i)
-	}
-	var took []float64
-	for range rounds {
-		begin := time.Now()
-		for i := range candidates {
-			filter, err := cache.Filter(texts[i%len(texts)])
-			if err != nil {
-				return err
-			}
-			if is, err := filter.Match(vars); err != nil || !is {
-				return fmt.Errorf("the filter says %v: %w", is, err)
-			}
-		}
-		took = append(took, float64(time.Since(begin).Nanoseconds())/candidates)
-	}
-	f.Filter = median(took)
-	return nil
 }
 
 const resources, writers = 10, 32

@@ -29,7 +29,7 @@ type config struct {
 	Namespace string
 }
 
-// filtersKept is how many different filters stay compiled; one takes some 10 KiB.
+// filtersKept is how many different filters stay compiled; one takes 2 KiB and more.
 const filtersKept = 10_000
 
 func main() {

@@ -1,4 +1,4 @@
-package delivery
+package callback
 
 import (
 	"testing"
@@ -33,7 +33,7 @@ func TestDataArrivesByteForByteFromEachWayInEachFormat(t *testing.T) {
 					sent := rabbit.CommandMessage(contract.NewCommand(e, "sub_1", "orders", noon))
 					cmd, err := contract.DecodeCommand(sent.ContentType, sent.Headers, sent.Body)
 					require.NoError(t, err)
-					header, body, err := buildRequest(cmd, subscription(format), noon)
+					header, body, err := build(cmd, subscription(format), noon)
 					require.NoError(t, err)
 					require.NoError(t, c.Arrived(format, header, body), "%s", body)
 				})

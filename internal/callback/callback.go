@@ -1,6 +1,9 @@
-package delivery
+// Package callback makes the request of a callback as the consumer's endpoint will see it: the event in the subscription's
+// format, and the signatures of Standard Webhooks 1.0 over exactly that body.
+package callback
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
@@ -19,20 +22,20 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 )
 
 const userAgent = "apisix-webhooks/1"
 
-// errRequest is what every error of buildRequest wraps: no later attempt would fare better.
-var (
-	errRequest = errors.New("the request cannot be built")
-	errSecret  = fmt.Errorf("%w: the subscription's secret cannot sign; rotate it", errRequest)
-)
+// ErrRequest is what every error of Build wraps: no later attempt would fare better. The text holds no secret.
+var ErrRequest = errors.New("the request cannot be built")
 
-// buildRequest makes the request as the consumer's endpoint will see it: the event in the subscription's format, the
-// consumer's own headers and credential, the trace, and the signatures of Standard Webhooks 1.0 over exactly this body.
-func buildRequest(cmd contract.Command, sub *contract.Subscription, now time.Time) (http.Header, []byte, error) {
-	header, body, err := encodeEvent(cmd.Event, sub.Format)
+var errSecret = fmt.Errorf("%w: the subscription's secret cannot sign; rotate it", ErrRequest)
+
+// Build makes headers and body: the event in the subscription's format, or what its transform makes of it, the consumer's own
+// headers and credential, the trace, and the signatures.
+func Build(cmd contract.Command, sub *contract.Subscription, transforms *expr.Cache, now time.Time) (http.Header, []byte, error) {
+	header, body, err := content(cmd.Event, sub, transforms)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -44,10 +47,25 @@ func buildRequest(cmd contract.Command, sub *contract.Subscription, now time.Tim
 	header.Set("User-Agent", userAgent)
 	for name, values := range header {
 		if !httpguts.ValidHeaderFieldValue(values[0]) {
-			return nil, nil, fmt.Errorf("%w: %s has a control character", errRequest, name)
+			return nil, nil, fmt.Errorf("%w: %s has a control character", ErrRequest, name)
 		}
 	}
 	return header, body, sign(header, cmd.Delivery, sub.SigningSecrets(now), now, body)
+}
+
+func content(e *event.Event, sub *contract.Subscription, transforms *expr.Cache) (http.Header, []byte, error) {
+	if sub.Transform == "" || sub.Format != contract.FormatData || contract.IsTestEvent(e, *sub) {
+		return encodeEvent(e, sub.Format)
+	}
+	transform, err := transforms.Transform(sub.Transform)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: transform: %w", ErrRequest, err)
+	}
+	body, err := transform.Apply(expr.NewVars(e))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: transform: %w", ErrRequest, err)
+	}
+	return http.Header{"Content-Type": {event.ApplicationJSON}}, body, nil
 }
 
 func encodeEvent(e *event.Event, format contract.Format) (http.Header, []byte, error) {
@@ -61,7 +79,7 @@ func encodeEvent(e *event.Event, format contract.Format) (http.Header, []byte, e
 	}
 	body, err := contract.WriteStructured(e)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errRequest, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	header.Set("Content-Type", event.ApplicationCloudEventsJSON)
 	return header, body, nil
@@ -83,7 +101,7 @@ func binaryHeader(e *event.Event) http.Header {
 	attributes := *e
 	attributes.DataEncoded = nil
 	req := &http.Request{Header: http.Header{}}
-	ctx := binding.WithForceBinary(noContext)
+	ctx := binding.WithForceBinary(context.Background()) // blocks on nothing
 	if err := cehttp.WriteRequest(ctx, binding.ToMessage(&attributes), req); err != nil {
 		return http.Header{"Content-Type": {contentType(e)}} // the event was valid when it came in: see contract.ParseEvent
 	}

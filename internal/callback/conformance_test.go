@@ -1,4 +1,4 @@
-package delivery
+package callback
 
 import (
 	"bytes"
@@ -29,7 +29,7 @@ func TestTheSDKReadsCallbacks(t *testing.T) {
 				m := rabbit.EventMessage(&sent)
 				e, err := contract.ParseEvent(m.ContentType, m.Headers, m.Body)
 				require.NoError(t, err)
-				header, body, err := buildRequest(contract.NewCommand(e, "sub_1", "orders", noon), subscription(format), noon)
+				header, body, err := build(contract.NewCommand(e, "sub_1", "orders", noon), subscription(format), noon)
 				require.NoError(t, err)
 				got := received(t, header, body)
 				cetest.AssertEventEquals(t, cetest.ConvertEventExtensionsToString(t, sent), cetest.ConvertEventExtensionsToString(t, got))

@@ -1,0 +1,160 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/callback"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
+)
+
+// previewBody names a subscription, or describes one that there is not yet, and an event to try it on.
+type previewBody struct {
+	Subscription *subscriptionBody `json:"subscription,omitempty" doc:"as for subscribe; or else give id"`
+	ID           string            `json:"id,omitempty" maxLength:"100" doc:"one of the caller's subscriptions"`
+	Event        object            `json:"event" doc:"a CloudEvent in the JSON format"`
+	parsed       *event.Event
+}
+
+// Resolve checks what the schema can't say.
+func (b *previewBody) Resolve(_ huma.Context, prefix *huma.PathBuffer) []error {
+	at := prefix.With("")
+	var errs []error
+	if (b.Subscription == nil) == (b.ID == "") {
+		errs = append(errs, fault(at+"subscription", "give either subscription or id"))
+	}
+	if len(b.Event.RawMessage) == 0 {
+		return errs // the schema names it
+	}
+	parsed, err := contract.ParseStructured(b.Event.RawMessage)
+	if err != nil {
+		return append(errs, fault(at+"event", strings.TrimPrefix(err.Error(), contract.ErrEvent.Error()+": ")))
+	}
+	b.parsed = parsed
+	return errs
+}
+
+type previewRequest struct {
+	Resource string `path:"resource"`
+	Body     previewBody
+}
+
+type previewAnswer struct{ Body previewView }
+
+// previewView is what would become of the event.
+type previewView struct {
+	Wanted  bool         `json:"wanted" doc:"whether the subscription gets such an event: it is active, and types and filter match"`
+	Types   matchView    `json:"types"`
+	Filter  matchView    `json:"filter"`
+	Request *requestView `json:"request,omitempty" doc:"the callback, whether or not the event is wanted"`
+	Reason  string       `json:"reason,omitempty" doc:"why there would be no callback"`
+	Secret  string       `json:"secret,omitempty" doc:"verifies the signature of a subscription that does not exist; it signs nothing else"`
+}
+
+// matchView is an answer with its reason.
+type matchView struct {
+	Matches bool   `json:"matches"`
+	Reason  string `json:"reason"`
+}
+
+// requestView is a request without its credential.
+type requestView struct {
+	Method     string            `json:"method"`
+	URL        string            `json:"url"`
+	Headers    map[string]string `json:"headers"`
+	Body       string            `json:"body,omitempty"`
+	BodyBase64 string            `json:"body_base64,omitempty" doc:"instead of body where that is no UTF-8"`
+}
+
+// preview sends nothing and keeps nothing.
+func (s subscriptions) preview(ctx context.Context, in *previewRequest) (*previewAnswer, error) {
+	sub, err := s.previewed(ctx, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	view := previewView{Types: typesMatch(sub, in.Body.parsed), Filter: filterMatches(sub, in.Body.parsed)}
+	view.Wanted = view.Types.Matches && view.Filter.Matches && sub.Status == contract.StatusActive
+	if sub.Status != contract.StatusActive {
+		view.Reason = "the subscription is " + string(sub.Status)
+	}
+	if view.Request, err = s.requestOf(sub, in.Body.parsed); err != nil {
+		view.Reason = err.Error()
+	}
+	if in.Body.ID == "" {
+		view.Secret = sub.Secrets[0].Value
+	}
+	return &previewAnswer{view}, nil
+}
+
+// previewed is the subscription that is there, or that there would be.
+func (s subscriptions) previewed(ctx context.Context, asked previewBody) (contract.Subscription, error) {
+	if asked.ID != "" {
+		return ownSubscription(ctx, s.store, asked.ID)
+	}
+	sub := s.fresh(callerOf(ctx), *asked.Subscription)
+	return sub, fits(ctx, s.store, sub, "body.subscription.")
+}
+
+func typesMatch(sub contract.Subscription, e *event.Event) matchView {
+	name := contract.Printable(e.Type())
+	switch {
+	case len(sub.Types) == 0:
+		return matchView{true, "the subscription is for all types"}
+	case contract.MatchesType(sub.Types, e.Type()):
+		return matchView{true, name + " is one of " + strings.Join(sub.Types, ", ")}
+	}
+	return matchView{false, name + " is none of " + strings.Join(sub.Types, ", ")}
+}
+
+func filterMatches(sub contract.Subscription, e *event.Event) matchView {
+	if sub.Filter == "" {
+		return matchView{true, "there is no filter"}
+	}
+	filter, err := expr.CompileFilter(sub.Filter, nil)
+	if err != nil {
+		return matchView{false, err.Error()}
+	}
+	is, err := filter.Match(expr.NewVars(e))
+	switch {
+	case err != nil:
+		return matchView{false, err.Error()}
+	case is:
+		return matchView{true, "it is true"}
+	}
+	return matchView{false, "it is false"}
+}
+
+// requestOf returns an error that the consumer may see.
+func (s subscriptions) requestOf(sub contract.Subscription, e *event.Event) (*requestView, error) {
+	now := s.now()
+	header, body, err := callback.Build(contract.NewCommand(e, sub.ID, sub.Resource, now), &sub, expr.NewCache(1), now)
+	if err != nil {
+		return nil, err
+	}
+	view := &requestView{Method: http.MethodPost, URL: sub.CallbackURL, Headers: shown(header)}
+	if utf8.Valid(body) {
+		view.Body = string(body)
+	} else {
+		view.BodyBase64 = base64.StdEncoding.EncodeToString(body)
+	}
+	return view, nil
+}
+
+// shown leaves the credential out.
+func shown(header http.Header) map[string]string {
+	all := make(map[string]string, len(header))
+	for name, values := range header {
+		all[name] = strings.Join(values, ", ")
+	}
+	if scheme, _, found := strings.Cut(all["Authorization"], " "); found {
+		all["Authorization"] = scheme + " ***"
+	}
+	return all
+}
