@@ -45,10 +45,10 @@ func newObserver(log *zap.Logger, metrics prometheus.Registerer, now func() time
 	labels := []string{"route", "class"}
 	o := &observer{log: log, now: now,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_requests_total", Help: "Requests by route and status class.",
+			Name: "webhook_http_requests_total", Help: "Requests by route and status class.",
 		}, labels),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "http_request_duration_seconds", Help: "Time to answer a request.", Buckets: prometheus.DefBuckets,
+			Name: "webhook_http_request_seconds", Help: "Time to answer a request.", Buckets: prometheus.DefBuckets,
 		}, labels),
 	}
 	metrics.MustRegister(o.requests, o.seconds)

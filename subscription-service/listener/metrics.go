@@ -19,26 +19,26 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "events_total", Help: "Events done with, by result: matched, unmatched, duplicate, dead (a dead letter), stuck.",
+			Name: "webhook_events_total", Help: "Events done with, by result: matched, unmatched, duplicate, dead (a dead letter), stuck.",
 		}, []string{"result"}),
 		commands: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "commands_published_total", Help: "Callback commands that the broker has confirmed.",
+			Name: "webhook_commands_published_total", Help: "Callback commands that the broker has confirmed.",
 		}),
 		unarchived: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "events_unarchived_total", Help: "Events that the archive did not take, so that no replay will find them.",
+			Name: "webhook_events_unarchived_total", Help: "Events that the archive did not take, so that no replay will find them.",
 		}),
 		filterErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "filter_errors_total", Help: "Filters that an event could not be put to, which counts as no match.",
+			Name: "webhook_filter_errors_total", Help: "Filters that an event could not be put to, which counts as no match.",
 		}, []string{"resource"}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "event_batch_size", Help: "Events per batch.", Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200},
+			Name: "webhook_event_batch_size", Help: "Events per batch.", Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200},
 		}),
 		match: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "event_match_seconds", Help: "Time to find the subscriptions of a batch.",
+			Name: "webhook_event_match_seconds", Help: "Time to find the subscriptions of a batch.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30},
 		}),
 		published: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "match_to_publish_seconds", Help: "Time from matching a batch to the confirm of its commands. Large fan-outs are apart.",
+			Name: "webhook_match_to_publish_seconds", Help: "Time from matching a batch to the confirm of its commands. Large fan-outs are apart.",
 			Buckets: prometheus.ExponentialBucketsRange(.0005, 10, 50),
 		}),
 	}

@@ -17,13 +17,13 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "replays_ended_total", Help: "Replays that ended, by state: done, canceled.",
+			Name: "webhook_replays_ended_total", Help: "Replays that ended, by state: done, canceled.",
 		}, []string{"state"}),
 		commands: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "replay_commands_published_total", Help: "Callback commands of replays that the broker has confirmed.",
+			Name: "webhook_replay_commands_published_total", Help: "Callback commands of replays that the broker has confirmed.",
 		}),
 		scanned: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "replay_events_scanned_total", Help: "Events of the archive that replays have looked at.",
+			Name: "webhook_replay_events_scanned_total", Help: "Events of the archive that replays have looked at.",
 		}),
 	}
 	for _, state := range []contract.ReplayState{contract.ReplayDone, contract.ReplayCanceled} {
