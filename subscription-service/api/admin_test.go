@@ -237,8 +237,8 @@ func TestMetricsAndAccessLog(t *testing.T) {
 	w.as(acme, "GET", "/orders/subscribe/sub_x", nil, "X-Request-Id", "req-of-the-gateway")
 	w.as(acme, "GET", "/orders/subscribe/sub_y", nil, "X-Request-Id", "not\tfit for a log")
 	metrics := string(w.call("GET", w.admin+"/metrics", nil).body)
-	require.Contains(t, metrics, `http_requests_total{class="4xx",route="GET /{resource}/subscribe/{id}"} 2`)
-	require.Contains(t, metrics, `http_request_duration_seconds_bucket{class="4xx",route="GET /{resource}/subscribe/{id}"`)
+	require.Contains(t, metrics, `webhook_http_requests_total{class="4xx",route="GET /{resource}/subscribe/{id}"} 2`)
+	require.Contains(t, metrics, `webhook_http_request_seconds_bucket{class="4xx",route="GET /{resource}/subscribe/{id}"`)
 	require.NotContains(t, metrics, "sub_x")
 	lines := 0
 	for line := range strings.SplitSeq(w.transcript.String(), "\n") {
