@@ -35,7 +35,7 @@ usage: [RUN_DIR=.run] scripts/stack.sh VERB [NAME]
 NAME: redis rabbitmq subscription-service gateway callback-service event-listener; `kill runner` as well.
 REDIS_URL, AMQP_URL: use these servers, which are then never started or stopped, instead of private ones.
 WEBHOOK_ALLOW_CIDRS, WEBHOOK_ALLOW_HTTP: 127.0.0.0/8,::1/128 and true unless given, even as empty.
-WEBHOOK_RETRY_SCHEDULE, WEBHOOK_CALLBACK_TIMEOUT, WEBHOOK_MAX_IN_FLIGHT, WEBHOOK_DISABLE_AFTER, WEBHOOK_REPLAY_RATE,
+WEBHOOK_RETRY_SCHEDULE, WEBHOOK_CALLBACK_TIMEOUT, WEBHOOK_MAX_IN_FLIGHT, WEBHOOK_BULK_RATE, WEBHOOK_DISABLE_AFTER, WEBHOOK_REPLAY_RATE,
 WEBHOOK_SHUTDOWN_TIMEOUT, WEBHOOK_LOG_LEVEL, SSL_CERT_FILE: handed on if given.
 STACK_VIA_REDIS, STACK_VIA_AMQP, STACK_VIA_GATEWAY: HOST:PORT at which the services reach these, e.g. a proxy that fails.
 STACK=compose: with the real APISIX, on Docker. STACK_TIMEOUT: seconds a process may take to become healthy (120).
@@ -47,7 +47,7 @@ INFRA=(redis rabbitmq)
 SERVICES=(subscription-service gateway callback-service event-listener)
 STOP_ORDER=(event-listener callback-service gateway subscription-service rabbitmq epmd redis)
 HANDED_ON=(
-  WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,DISABLE_AFTER,REPLAY_RATE,SHUTDOWN_TIMEOUT,LOG_LEVEL} SSL_CERT_FILE
+  WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,REPLAY_RATE,SHUTDOWN_TIMEOUT,LOG_LEVEL} SSL_CERT_FILE
   STACK_VIA_{REDIS,AMQP,GATEWAY}
 )
 
@@ -277,7 +277,7 @@ start_event-listener() {
 
 start_callback-service() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,DISABLE_AFTER} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
+  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
   launch callback-service "${settings[@]}" REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" WEBHOOK_GATEWAY_URL="$(their_gateway_url)" \
     WEBHOOK_METRICS_LISTEN="$(local_address callback-metrics)" \

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
@@ -58,6 +59,8 @@ type Options struct {
 	Policy contract.DeliveryPolicy
 	// InFlight is the most commands at a time that are taken from the broker and not settled.
 	InFlight int
+	// BulkRate is how many commands of the bulk queue begin per second; all there are unless it is set.
+	BulkRate float64
 	// DisableAfter is how long a subscription may have nothing but failures.
 	DisableAfter time.Duration
 	// Drain is how long Run waits for attempts under way when it is told to stop.
@@ -138,21 +141,30 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	return err
 }
 
-// consume takes commands, a few at a time from the bulk queue. When one of the two ends, so does the other.
+// consume takes commands, those of the bulk queue at their own rate. When one of the two ends, so does the other.
 func (e *Engine) consume(ctx context.Context, conn *rabbit.Conn) error {
 	both, ctx := errgroup.WithContext(ctx)
-	for queue, most := range map[string]int{e.names.Commands: e.InFlight, e.names.Bulk: min(mostBulk, e.InFlight)} {
-		both.Go(func() error {
-			return conn.Consume(ctx, queue, rabbit.ConsumeOptions{Prefetch: most, MaxBatch: maxBatch, Drain: e.Drain},
-				func(_ context.Context, batch []*rabbit.Delivery) { e.arrive(batch) })
-		})
-	}
+	both.Go(func() error {
+		return conn.Consume(ctx, e.names.Commands, rabbit.ConsumeOptions{Prefetch: e.InFlight, MaxBatch: maxBatch, Drain: e.Drain},
+			func(_ context.Context, batch []*rabbit.Delivery) { e.arrive(batch) })
+	})
+	both.Go(func() error {
+		limit := rate.NewLimiter(rate.Inf, bulkBatch)
+		if e.BulkRate > 0 {
+			limit.SetLimit(rate.Limit(e.BulkRate))
+		}
+		return conn.Consume(ctx, e.names.Bulk, rabbit.ConsumeOptions{Prefetch: min(mostBulk, e.InFlight), MaxBatch: bulkBatch, Drain: e.Drain},
+			func(_ context.Context, batch []*rabbit.Delivery) {
+				_ = limit.WaitN(ctx, len(batch)) // at the end it does not matter any more
+				e.arrive(batch)
+			})
+	})
 	return both.Wait()
 }
 
 const (
-	// mostBulk is how many commands are taken from the bulk queue at a time.
-	mostBulk = 256
+	// mostBulk is how many commands of the bulk queue are held at a time, bulkBatch how many begin at once.
+	mostBulk, bulkBatch = 1000, 16
 	// maxBatch is how many commands share a round trip to Redis.
 	maxBatch = 256
 	// startPace and settlePace are how far apart batches are kept at most. What is settled is not waited for by an endpoint.

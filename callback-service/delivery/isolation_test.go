@@ -467,6 +467,28 @@ func TestAFailingSubjectHoldsBackOnlyItself(t *testing.T) {
 	require.Equal(t, 6, book.n, "the first of the bad ones was tried once")
 }
 
+// A very large fan-out is delivered at its own rate, and others do not wait behind it.
+func TestAFanOutIsDeliveredAtItsOwnRateAndHoldsNobodyUp(t *testing.T) {
+	b := start(t, status(204))
+	b.restart(t, func(o *Options) { o.BulkRate = bulkBatch })
+	bulk := b.messages(b.sub, 3*bulkBatch)
+	for i := range bulk {
+		bulk[i] = b.broker.Names().ToBulk(bulk[i])
+	}
+	begin := time.Now()
+	b.send(t, bulk...)
+	other := b.messages(b.sub, 1)
+	b.send(t, other...)
+	place := 0
+	for n := range 3*bulkBatch + 1 {
+		if b.call(t).Delivery == other[0].ID {
+			place = n
+		}
+	}
+	require.Less(t, place, 3*bulkBatch)
+	require.Greater(t, time.Since(begin), time.Second, "the first may begin at once, the others a second's worth at a time")
+}
+
 func TestWhoStandsInLineTakesNoSlot(t *testing.T) {
 	b := start(t, status(204))
 	b.change(t, func(s *contract.Subscription) { s.MaxInFlight = 2 })

@@ -16,7 +16,7 @@ const (
 	// mostInLine is how many subscriptions may want an event for its commands to go with those of other events.
 	mostInLine = 1000
 	// fanOutPart is how many commands of a large fan-out are published at a time; a crash repeats no more.
-	fanOutPart = 250
+	fanOutPart = 100
 )
 
 // errStopped: the service ends in the middle of a fan-out. Who takes the event next goes on there.
@@ -82,7 +82,7 @@ func (l *Listener) fanOut(stop, work context.Context, j *job) error {
 		if err := l.fanOutPart(stop, work, j, part); err != nil {
 			return err
 		}
-		l.pause(stop, time.Since(begin)) // the other half of the time is for others
+		l.pause(stop, 2*time.Since(begin)) // the other half of the time is for others
 	}
 	if j.reason == "" {
 		return nil
