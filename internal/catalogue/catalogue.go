@@ -36,8 +36,7 @@ type Catalogue struct {
 	log     *zap.Logger
 	schemas Schemas
 	known   atomic.Pointer[snapshot]
-	loaded  chan struct{} // closed once something is known
-	mu      sync.Mutex    // one refresh at a time
+	mu      sync.Mutex // one refresh at a time
 	away    bool
 }
 
@@ -56,7 +55,7 @@ type entry struct {
 
 // New makes an empty catalogue.
 func New(source Source, log *zap.Logger) *Catalogue {
-	return &Catalogue{source: source, log: log, loaded: make(chan struct{})}
+	return &Catalogue{source: source, log: log}
 }
 
 // Run reads what changed, again and again until ctx ends.
@@ -101,9 +100,6 @@ func (c *Catalogue) Refresh(ctx context.Context) error {
 		return nil
 	}
 	c.known.Store(snapshotOf(version, all))
-	if before == nil {
-		close(c.loaded)
-	}
 	return nil
 }
 
@@ -118,16 +114,6 @@ func snapshotOf(version string, all []contract.Resource) *snapshot {
 		s.resources[r.Name] = e
 	}
 	return s
-}
-
-// Await returns once the catalogue is loaded, or with the context's error.
-func (c *Catalogue) Await(ctx context.Context) error {
-	select {
-	case <-c.loaded:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Check says what is wrong with an event by the catalogue: refuse must not be taken, warn is to be counted and taken. Either
