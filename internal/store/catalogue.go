@@ -37,6 +37,16 @@ func (s *Store) Resource(ctx context.Context, name string) (contract.Resource, e
 	return decode[contract.Resource](text, err, "resource")
 }
 
+// Policy returns the policy of a resource, which is empty if there is none or no such resource.
+func (s *Store) Policy(ctx context.Context, resource string) (contract.Policy, error) {
+	text, err := s.rdb.HGet(ctx, s.key.policies(), resource).Result()
+	policy, err := decode[contract.Policy](text, err, "policy")
+	if errors.Is(err, ErrNotFound) {
+		return contract.Policy{}, nil
+	}
+	return policy, err
+}
+
 // Resources returns all resources by name.
 func (s *Store) Resources(ctx context.Context) ([]contract.Resource, error) {
 	all, err := list[contract.Resource](ctx, s.rdb, s.key.resources())
