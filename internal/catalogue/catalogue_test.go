@@ -169,9 +169,9 @@ func TestViolationsAreCountedByResourceAndMode(t *testing.T) {
 	require.Error(t, tooLong)
 	v.Count("orders", contract.SchemaReject, tooLong)
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP schema_violations_total Events that break the schemas of their resource, by mode: warn (taken), reject (refused).
-# TYPE schema_violations_total counter
-schema_violations_total{mode="warn",resource="orders"} 1
+# HELP webhook_schema_violations_total Events that break the schemas of their resource, by mode: warn (taken), reject (refused).
+# TYPE webhook_schema_violations_total counter
+webhook_schema_violations_total{mode="warn",resource="orders"} 1
 `)))
 }
 

@@ -14,7 +14,7 @@ type Violations struct{ total *prometheus.CounterVec }
 // NewViolations registers the metric.
 func NewViolations(registry prometheus.Registerer) *Violations {
 	total := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "schema_violations_total", Help: "Events that break the schemas of their resource, by mode: warn (taken), reject (refused).",
+		Name: "webhook_schema_violations_total", Help: "Events that break the schemas of their resource, by mode: warn (taken), reject (refused).",
 	}, []string{"resource", "mode"})
 	registry.MustRegister(total)
 	return &Violations{total}

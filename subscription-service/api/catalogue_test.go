@@ -112,10 +112,10 @@ func TestAnEventThatBreaksItsSchemaIsRefusedByFieldInRejectMode(t *testing.T) {
 	require.Equal(t, http.StatusAccepted, publish("order.created", `{"total":5}`).status)
 	require.Equal(t, http.StatusAccepted, publish("order.paid", `5`).status, "a type without a schema")
 	require.NoError(t, testutil.GatherAndCompare(w.app.Metrics, strings.NewReader(`
-# HELP schema_violations_total Events that break the schemas of their resource, by mode: warn (taken), reject (refused).
-# TYPE schema_violations_total counter
-schema_violations_total{mode="reject",resource="orders"} 6
-`), "schema_violations_total"))
+# HELP webhook_schema_violations_total Events that break the schemas of their resource, by mode: warn (taken), reject (refused).
+# TYPE webhook_schema_violations_total counter
+webhook_schema_violations_total{mode="reject",resource="orders"} 6
+`), "webhook_schema_violations_total"))
 
 	for _, policy := range []string{`{"schema_mode":"warn"}`, `{"schema_mode":"off"}`, `{}`} {
 		w.setPolicy(policy)

@@ -62,7 +62,7 @@ func TestWhatTheCatalogueRefusesIsADeadLetterAndWhatItWarnsOfIsDelivered(t *test
 	require.Len(t, warned, 1)
 	require.Equal(t, zapcore.InfoLevel, warned[0].Level)
 	require.NotContains(t, warned[0].ContextMap(), "data")
-	require.Equal(t, 2, testutil.CollectAndCount(registry, "schema_violations_total"), "by mode")
+	require.Equal(t, 2, testutil.CollectAndCount(registry, "webhook_schema_violations_total"), "by mode")
 }
 
 func TestEventsWaitForACatalogueThatIsNotLoaded(t *testing.T) {
