@@ -210,9 +210,10 @@ func TestEitherGrantReadsTheTypesAndTheDocuments(t *testing.T) {
 		get("nothing").problem(t, http.StatusNotFound)
 	}
 	read := w.statement(acme, "orders", "subscribe")
-	for method, path := range map[string]string{"POST": "/gateway/orders/events", "GET": "/gateway/orders/events", "PUT": "/gateway/orders/events/types"} {
+	for method, path := range map[string]string{"POST": "/gateway/orders/events", "PUT": "/gateway/orders/events/types"} {
 		w.call(method, w.gateway+path, nil, contract.HeaderStatement, read).problem(t, http.StatusUnauthorized)
 	}
+	w.call("GET", w.gateway+"/gateway/orders/events", nil, contract.HeaderStatement, read).problem(t, http.StatusMethodNotAllowed)
 	w.call("GET", w.gateway+"/gateway/payments/events/types", nil, contract.HeaderStatement, read).problem(t, http.StatusUnauthorized)
 	w.as(acme, "GET", "/gone/events/types", nil).problem(t, http.StatusNotFound)
 	w.asAdmin("GET", "/admin/v1/resources/gone/openapi.json", nil).problem(t, http.StatusNotFound)

@@ -57,10 +57,10 @@ func asked(r *http.Request) (resource string, actions []string) {
 		return "", nil
 	}
 	resource, rest, _ := strings.Cut(path, "/")
-	switch first, below, _ := strings.Cut(rest, "/"); {
+	switch first, _, _ := strings.Cut(rest, "/"); {
 	case first == "subscribe":
 		return resource, []string{contract.ActionSubscribe}
-	case first == "events" && below != "" && r.Method == http.MethodGet:
+	case first == "events" && r.Method == http.MethodGet:
 		return resource, []string{contract.ActionPublish, contract.ActionSubscribe}
 	case first == "events":
 		return resource, []string{contract.ActionPublish}
