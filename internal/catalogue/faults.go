@@ -3,8 +3,7 @@ package catalogue
 import (
 	"fmt"
 	"strings"
-
-	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"unicode"
 )
 
 // Fault is one place that is refused. Its text never repeats a value of the data.
@@ -38,18 +37,28 @@ func (f *Faults) Error() string {
 }
 
 func one(at, format string, args ...any) *Faults {
-	return &Faults{Places: []Fault{{at, fmt.Sprintf(format, args...)}}}
+	return &Faults{Places: []Fault{{shown(at), fmt.Sprintf(format, args...)}}}
 }
 
-// pointer adds a step to a JSON pointer. Foreign names may be long: a step is shortened, and so is the whole.
-func pointer(at, step string) string {
-	if len(at) > maxPointer {
-		return at
-	}
-	return at + "/" + escape.Replace(contract.Printable(step))
-}
+// pointer adds a step to a JSON pointer.
+func pointer(at, step string) string { return at + "/" + escape.Replace(step) }
 
 var escape = strings.NewReplacer("~", "~0", "/", "~1")
 
-// maxPointer is where a pointer gets no further step, in bytes.
+// shown makes a pointer fit for a line of text: foreign names may be long, and hold anything.
+func shown(at string) string {
+	if len(at) > maxPointer {
+		at = at[:maxPointer] + "…"
+	}
+	return strings.Map(plain, strings.ToValidUTF8(at, "?"))
+}
+
+func plain(r rune) rune {
+	if unicode.IsControl(r) {
+		return '?'
+	}
+	return r
+}
+
+// maxPointer is how much of a pointer is shown, in bytes.
 const maxPointer = 200

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -147,7 +148,11 @@ func leads(document any, path string) bool {
 		return false
 	}
 	for _, step := range steps[1:] {
-		step = strings.NewReplacer("~1", "/", "~0", "~", "%25", "%", "%22", `"`).Replace(step)
+		step, err := url.PathUnescape(step) // the pointer is a URL's fragment
+		if err != nil {
+			return false
+		}
+		step = strings.NewReplacer("~1", "/", "~0", "~").Replace(step)
 		switch v := document.(type) {
 		case map[string]any:
 			next, there := v[step]
@@ -237,7 +242,7 @@ func (b *bounds) checkBelow(s step, v any) *Faults {
 
 func (b *bounds) at() string {
 	at := b.root
-	for _, s := range b.path {
+	for _, s := range b.path[:min(maxPointer, len(b.path))] { // more is not shown
 		if s.name == "" {
 			s.name = strconv.Itoa(s.item)
 		}

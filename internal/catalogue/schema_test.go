@@ -39,7 +39,7 @@ func TestASchemaThatCanNotBeUsedIsRefusedByPlace(t *testing.T) {
 		{"anchor to nothing", `{"$anchor":"a","$ref":"#b"}`, "", "b"},
 		{"look-ahead", `{"properties":{"a":{"pattern":"(?=x)y"}}}`, "/properties/a/pattern", "RE2"},
 		{"back-reference", `{"patternProperties":{"(a)\\1":true}}`, `/patternProperties/(a)\1`, "RE2"},
-		{"deep", deep, strings.Repeat("/not", 51), "deeper"},
+		{"deep", deep, strings.Repeat("/not", 50) + "…", "deeper"},
 		{"long", `{"description":"` + strings.Repeat("x", MaxSchema) + `"}`, "", "longer"},
 		{"huge number", `{"maximum":1e999999999}`, "/maximum", "number"},
 	} {
@@ -170,6 +170,10 @@ func TestARebasedSchemaMeansTheSameInsideALargerDocument(t *testing.T) {
 		order,
 		`{"$defs":{"b":{"$anchor":"b","type":"object","required":["id"]}},"$ref":"#b"}`,
 		`{"properties":{"$ref":{"type":"string"},"lines":{"items":{"$ref":"#"}}},"required":["id"]}`,
+		`{"$id":"https://example.com/a","$defs":{"a %\"/~é":{"$anchor":"b","required":["id"]}},"$ref":"#b"}`,
+		`{"$id":"https://example.com/a","$defs":{"b":{"$id":"b","required":["id"]}},"$ref":"b"}`,
+		`{"$dynamicAnchor":"node","required":["id"],"properties":{"lines":{"items":{"$dynamicRef":"#node"}}}}`,
+		`{"$anchor":"root","required":["id"],"properties":{"lines":{"items":{"$ref":"#root"}}}}`,
 	} {
 		alone, err := Compile(json.RawMessage(text))
 		require.NoError(t, err)

@@ -19,10 +19,10 @@ func faultsOf(invalid *jsonschema.ValidationError, prefix string) *Faults {
 	var all []Fault
 	leaves(invalid, func(leaf *jsonschema.ValidationError) {
 		at := prefix
-		for _, step := range leaf.InstanceLocation {
+		for _, step := range leaf.InstanceLocation[:min(maxPointer, len(leaf.InstanceLocation))] {
 			at = pointer(at, step)
 		}
-		all = append(all, Fault{at, phrase(leaf)})
+		all = append(all, Fault{shown(at), phrase(leaf)})
 	})
 	slices.SortFunc(all, func(a, b Fault) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Message, b.Message)) })
 	all = slices.Compact(all)

@@ -1,6 +1,7 @@
 package catalogue
 
 import (
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -38,23 +39,57 @@ func subschemas(v any, at string, visit func(at string, schema map[string]any)) 
 }
 
 // Rebase makes a schema part of a larger document, at the place that base names, as in "#/components/schemas/order". Readers
-// of such documents follow references from the document's root. A schema with names of its own gets the identity id instead,
-// from which its references are followed. The schema is changed in place and is one that Compile has taken.
+// of such documents follow references from the document's root, and know no $anchor. A schema whose references only a whole
+// reader of JSON Schema can follow gets the identity id instead, from which they are followed. The schema is changed in place
+// and is one that Compile has taken.
 func Rebase(schema any, base, id string) {
 	root, ok := schema.(map[string]any)
 	if !ok {
 		return
 	}
 	delete(root, "$schema")
-	if named(schema) {
+	if !rebasable(root) {
 		if _, there := root["$id"]; !there {
 			root["$id"] = id
 		}
 		return
 	}
+	delete(root, "$id")
+	places := anchors(root)
 	subschemas(schema, "", func(_ string, s map[string]any) {
+		delete(s, "$anchor")
 		if ref, ok := s["$ref"].(string); ok && strings.HasPrefix(ref, "#") {
-			s["$ref"] = base + ref[1:]
+			at := ref[1:]
+			if place, anchored := places[at]; anchored {
+				at = place
+			}
+			s["$ref"] = base + at
 		}
 	})
+}
+
+// rebasable tells whether every reference is one into this schema by a JSON pointer or an $anchor.
+func rebasable(root map[string]any) bool {
+	can := true
+	subschemas(root, "", func(at string, s map[string]any) {
+		_, identity := s["$id"]
+		_, dynamic := s["$dynamicRef"]
+		ref, _ := s["$ref"].(string)
+		can = can && !dynamic && (at == "" || !identity) && (ref == "" || ref == dialect || strings.HasPrefix(ref, "#"))
+		if _, dynamicAnchor := s["$dynamicAnchor"]; dynamicAnchor {
+			can = false
+		}
+	})
+	return can
+}
+
+// anchors returns the JSON pointer of each $anchor, as a URL's fragment.
+func anchors(root map[string]any) map[string]string {
+	places := map[string]string{}
+	subschemas(root, "", func(at string, s map[string]any) {
+		if name, ok := s["$anchor"].(string); ok {
+			places[name] = (&url.URL{Fragment: at}).EscapedFragment()
+		}
+	})
+	return places
 }
