@@ -23,7 +23,7 @@ const (
 type Resource struct {
 	Name  string      `json:"name"`
 	Types []EventType `json:"types,omitempty"`
-	// Policy is kept as the admin sent it. See DeliveryPolicy for what is in force.
+	// Policy is kept as the admin sent it. FullPolicy and DeliveryPolicy read it.
 	Policy json.RawMessage `json:"policy,omitempty"`
 }
 
@@ -31,7 +31,7 @@ type Resource struct {
 type EventType struct {
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
-	// Schema is kept as the admin sent it; nothing enforces it yet.
+	// Schema is the JSON Schema of the data (draft 2020-12), kept as the admin sent it.
 	Schema json.RawMessage `json:"schema,omitempty"`
 }
 

@@ -24,6 +24,7 @@ func (s *Store) PutResource(ctx context.Context, r contract.Resource) (created b
 	} else {
 		pipe.HDel(ctx, s.key.policies(), r.Name)
 	}
+	pipe.Set(ctx, s.key.catalogueVersion(), contract.NewID("v"), 0)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return false, fmt.Errorf("writing the resource: %w", err)
 	}
@@ -36,6 +37,16 @@ func (s *Store) Resource(ctx context.Context, name string) (contract.Resource, e
 	return decode[contract.Resource](text, err, "resource")
 }
 
+// Policy returns the policy of a resource, which is empty if there is none or no such resource.
+func (s *Store) Policy(ctx context.Context, resource string) (contract.Policy, error) {
+	text, err := s.rdb.HGet(ctx, s.key.policies(), resource).Result()
+	policy, err := decode[contract.Policy](text, err, "policy")
+	if errors.Is(err, ErrNotFound) {
+		return contract.Policy{}, nil
+	}
+	return policy, err
+}
+
 // Resources returns all resources by name.
 func (s *Store) Resources(ctx context.Context) ([]contract.Resource, error) {
 	all, err := list[contract.Resource](ctx, s.rdb, s.key.resources())
@@ -45,13 +56,14 @@ func (s *Store) Resources(ctx context.Context) ([]contract.Resource, error) {
 
 // ChangeResource reads a resource, lets change alter it and writes it back, again if somebody else was faster.
 func (s *Store) ChangeResource(ctx context.Context, name string, change func(*contract.Resource)) (contract.Resource, error) {
-	return changeField(ctx, s.rdb, []string{s.key.resources(), s.key.policies()}, name, "resource", change,
+	return changeField(ctx, s.rdb, []string{s.key.resources(), s.key.policies(), s.key.catalogueVersion()}, name, "resource", change,
 		func(r contract.Resource) string { return string(r.Policy) })
 }
 
 // DeleteResource removes a resource: ErrNotFound, or ErrConflict while it has subscriptions.
 func (s *Store) DeleteResource(ctx context.Context, name string) error {
-	n, err := deleteResource.Run(ctx, s.rdb, []string{s.key.resources(), s.key.resourceSubs(name), s.key.policies()}, name).Int()
+	keys := []string{s.key.resources(), s.key.resourceSubs(name), s.key.policies(), s.key.catalogueVersion()}
+	n, err := deleteResource.Run(ctx, s.rdb, keys, name, contract.NewID("v")).Int()
 	switch {
 	case err != nil:
 		return fmt.Errorf("deleting the resource: %w", err)
@@ -64,11 +76,44 @@ func (s *Store) DeleteResource(ctx context.Context, name string) error {
 }
 
 // deleteResource
-// KEYS 1 resources, 2 subscriptions of the resource, 3 policies. ARGV 1 name. Output: 1 deleted, 0 not there, -1 has subscriptions.
+// KEYS 1 resources, 2 subscriptions of the resource, 3 policies, 4 version. ARGV 1 name, 2 version token.
+// Output: 1 deleted, 0 not there, -1 has subscriptions.
 var deleteResource = redis.NewScript(`
 if redis.call('SCARD', KEYS[2]) > 0 then return -1 end
 redis.call('HDEL', KEYS[3], ARGV[1])
-return redis.call('HDEL', KEYS[1], ARGV[1])`)
+local gone = redis.call('HDEL', KEYS[1], ARGV[1])
+if redis.call('HLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[4]) else redis.call('SET', KEYS[4], ARGV[2]) end
+return gone`)
+
+// ResourcesSince returns all resources, in no order, and a version that changes with any of them. To a caller who knows that
+// version already it returns nil. Version "" is that of no resources.
+func (s *Store) ResourcesSince(ctx context.Context, known string) (version string, all []contract.Resource, err error) {
+	found, err := resourcesSince.Run(ctx, s.rdb, []string{s.key.resources(), s.key.catalogueVersion()}, known).StringSlice()
+	if err != nil {
+		return known, nil, fmt.Errorf("reading the resources: %w", err)
+	}
+	version, found = found[0], found[1:]
+	if version == known {
+		return version, nil, nil
+	}
+	all = make([]contract.Resource, 0, len(found))
+	for _, text := range found {
+		resource, err := decode[contract.Resource](text, nil, "resource")
+		if err != nil {
+			return known, nil, err
+		}
+		all = append(all, resource)
+	}
+	return version, all, nil
+}
+
+// resourcesSince
+// KEYS 1 resources, 2 version. ARGV 1 the version that is known. Output: the version, and if it is another one all resources.
+var resourcesSince = redis.NewScript(`
+local found = {redis.call('GET', KEYS[2]) or ''}
+if found[1] == ARGV[1] then return found end
+for _, record in ipairs(redis.call('HVALS', KEYS[1])) do found[#found + 1] = record end
+return found`)
 
 // PutConsumer creates or replaces a consumer.
 func (s *Store) PutConsumer(ctx context.Context, c contract.Consumer) error {
@@ -250,7 +295,8 @@ func list[T any](ctx context.Context, rdb *redis.Client, key string) ([]T, error
 	return all, nil
 }
 
-// changeField changes a field of the first hash; what beside makes of it is written to the second one, if there is one.
+// changeField changes a field of the first hash; what beside makes of it is written to the second one, if there is one, and a
+// new version to the third key.
 func changeField[T any](ctx context.Context, rdb *redis.Client, hashes []string, field, what string, change func(*T), beside func(T) string) (T, error) {
 	for {
 		before, err := rdb.HGet(ctx, hashes[0], field).Result()
@@ -259,7 +305,7 @@ func changeField[T any](ctx context.Context, rdb *redis.Client, hashes []string,
 			return v, err
 		}
 		change(&v)
-		n, err := swapField.Run(ctx, rdb, hashes, field, before, encode(v), beside(v)).Int()
+		n, err := swapField.Run(ctx, rdb, hashes, field, before, encode(v), beside(v), contract.NewID("v")).Int()
 		if err != nil {
 			return v, fmt.Errorf("writing the %s: %w", what, err)
 		}
@@ -270,10 +316,12 @@ func changeField[T any](ctx context.Context, rdb *redis.Client, hashes []string,
 }
 
 // swapField
-// KEYS 1 hash, perhaps 2 hash beside. ARGV 1 field, 2 expected value, 3 new value, 4 value beside or "". Output: 1 done, 0 the value is another one or gone.
+// KEYS 1 hash, perhaps 2 hash beside and 3 version. ARGV 1 field, 2 expected value, 3 new value, 4 value beside or "",
+// 5 version token. Output: 1 done, 0 the value is another one or gone.
 var swapField = redis.NewScript(`
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 if not KEYS[2] then return 1 end
+redis.call('SET', KEYS[3], ARGV[5])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[2], ARGV[1], ARGV[4]) else redis.call('HDEL', KEYS[2], ARGV[1]) end
 return 1`)

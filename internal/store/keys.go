@@ -5,6 +5,7 @@ package store
 type keys struct{ namespace string }
 
 func (k keys) resources() string                { return k.namespace + ":resources" }                    // HASH name → Resource
+func (k keys) catalogueVersion() string         { return k.namespace + ":resources:version" }            // STRING a new token at each change of a resource, none when there is no resource
 func (k keys) policies() string                 { return k.namespace + ":policies" }                     // HASH name → the resource's policy, for who needs no more of it
 func (k keys) consumers() string                { return k.namespace + ":consumers" }                    // HASH id → Consumer
 func (k keys) apiKeys() string                  { return k.namespace + ":keys" }                         // HASH SHA-256 of the key → keyRecord

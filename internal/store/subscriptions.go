@@ -14,7 +14,7 @@ import (
 )
 
 // CreateSubscription keeps a new subscription, or returns the one that asks for the same thing already. ErrNotFound means
-// that the resource is gone.
+// that the resource is gone, ErrConflict that its policy allows the consumer no more of them.
 func (s *Store) CreateSubscription(ctx context.Context, sub contract.Subscription) (kept contract.Subscription, created bool, err error) {
 	sub.Revision = 1
 	for {
@@ -33,7 +33,7 @@ func (s *Store) createSubscription(ctx context.Context, sub contract.Subscriptio
 	id, err = createSubscription.Run(ctx, s.rdb, []string{
 		s.key.fingerprint(sub.Fingerprint()), s.key.subscription(sub.ID), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.changes(), s.key.consumerSubs(sub.Consumer),
-		s.key.resourceSubs(sub.Resource), s.key.resources(),
+		s.key.resourceSubs(sub.Resource), s.key.resources(), s.key.policies(),
 	}, sub.ID, encode(sub), sub.CreatedAt.UnixMilli(), candidate(sub), contract.NewID("v"), sub.Resource, s.key.subscription(""), mostChanges).Text()
 	switch {
 	case err != nil:
@@ -41,17 +41,24 @@ func (s *Store) createSubscription(ctx context.Context, sub contract.Subscriptio
 	case id == "":
 		return "", fmt.Errorf("resource: %w", ErrNotFound)
 	}
+	if most, full := strings.CutPrefix(id, "full "); full {
+		return "", fmt.Errorf("%s allows each consumer %s subscriptions (max_subscriptions): end one of yours first: %w", sub.Resource, most, ErrConflict)
+	}
 	return id, nil
 }
 
 // createSubscription
-// KEYS 1 fingerprint, 2 subscription, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 resources.
+// KEYS 1 fingerprint, 2 subscription, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 resources, 9 policies.
 // ARGV 1 id, 2 record, 3 created ms, 4 candidate or "", 5 token of the change, 6 resource, 7 prefix of subscription keys, 8 most changes.
-// Output: the id of the subscription that stands now, ours or an older one; "" if the resource does not exist.
+// Output: the id of the subscription that stands now, ours or an older one; "" if the resource does not exist; "full N" if the
+// policy allows the consumer N and there are as many.
 var createSubscription = redis.NewScript(`
 if redis.call('HEXISTS', KEYS[8], ARGV[6]) == 0 then return '' end
 local same = redis.call('GET', KEYS[1])
 if same and redis.call('EXISTS', ARGV[7] .. same) == 1 then return same end
+local policy = redis.call('HGET', KEYS[9], ARGV[6])
+local most = policy and tonumber(cjson.decode(policy).max_subscriptions)
+if most and most > 0 and redis.call('ZCARD', KEYS[3]) >= most then return 'full ' .. most end
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('SET', KEYS[2], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])

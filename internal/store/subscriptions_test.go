@@ -191,7 +191,7 @@ func TestDeletingASubscriptionLeavesNothing(t *testing.T) {
 	require.NoError(t, s.DeleteSubscription(ctx, "sub_1"))
 	require.ErrorIs(t, s.DeleteSubscription(ctx, "sub_1"), ErrNotFound)
 	// The delivery itself ends by its time.
-	require.ElementsMatch(t, []string{s.key.resources(), s.key.changes(), s.key.delivery("dlv_1")}, keysLeft(t, s))
+	require.ElementsMatch(t, []string{s.key.resources(), s.key.catalogueVersion(), s.key.changes(), s.key.delivery("dlv_1")}, keysLeft(t, s))
 }
 
 // A change and a deletion at a time: nothing of the subscription stays, its fingerprint included.
@@ -215,5 +215,5 @@ func TestChangeAndDeleteRace(t *testing.T) {
 		})
 		wg.Wait()
 	}
-	require.ElementsMatch(t, []string{s.key.resources(), s.key.changes()}, keysLeft(t, s))
+	require.ElementsMatch(t, []string{s.key.resources(), s.key.catalogueVersion(), s.key.changes()}, keysLeft(t, s))
 }

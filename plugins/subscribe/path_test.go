@@ -18,6 +18,8 @@ func TestParsePath(t *testing.T) {
 		{"/orders/subscribe/sub_1/deliveries/dlv_1/replay", "orders", "subscribe", true},
 		{"/orders/subscribe/sub_1/replay/rpl_1", "orders", "subscribe", true},
 		{"/orders/events", "orders", "events", true},
+		{"/orders/events/types", "orders", "events", true},
+		{"/orders/events/asyncapi.json", "orders", "events", true},
 		{"/events/events", "events", "events", true},
 		{"/-/subscribe", "-", "subscribe", true},
 		{"/orders/subscribes", "", "", false},

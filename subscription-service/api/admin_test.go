@@ -38,11 +38,11 @@ func TestAdminToken(t *testing.T) {
 
 func TestResources(t *testing.T) {
 	w := newWorld(t)
-	body := `{"types":[{"name":"order.created","description":"d","schema":{"type":"object"}}],"policy":{"max":1.50,"retry_schedule":["1s","2m0s"],"timeouts":{"total":"20s"}}}`
+	body := `{"types":[{"name":"order.created","description":"d","schema":{"type":"object"}}],"policy":{"max_payload":1.50e3,"retry_schedule":["1s","2m0s"],"timeouts":{"total":"20s"}}}`
 	a := w.asAdmin("PUT", "/admin/v1/resources/orders", body)
 	require.Equal(t, http.StatusCreated, a.status)
 	require.JSONEq(t, `{"name":"orders",`+body[1:], string(a.body))
-	require.Contains(t, string(a.body), "1.50", "kept as it came")
+	require.Contains(t, string(a.body), "1.50e3", "kept as it came")
 	require.Equal(t, http.StatusOK, w.asAdmin("PUT", "/admin/v1/resources/orders", body).status)
 	require.Equal(t, string(a.body), string(w.asAdmin("GET", "/admin/v1/resources/orders", nil).body))
 	require.Equal(t, http.StatusCreated, w.asAdmin("PUT", "/admin/v1/resources/a-resource", `{}`).status)
@@ -89,7 +89,7 @@ func TestBadAdminCalls(t *testing.T) {
 		{"bad wait", "PUT", "/admin/v1/resources/orders", `{"policy":{"retry_schedule":["1s","soon"]}}`, "body.policy.retry_schedule[1]", 422},
 		{"no wait", "PUT", "/admin/v1/resources/orders", `{"policy":{"retry_schedule":["0s"]}}`, "body.policy.retry_schedule[0]", 422},
 		{"timeouts no object", "PUT", "/admin/v1/resources/orders", `{"policy":{"timeouts":"5s"}}`, "body.policy.timeouts", 422},
-		{"unknown timeout", "PUT", "/admin/v1/resources/orders", `{"policy":{"timeouts":{"read":"5s"}}}`, "body.policy.timeouts", 422},
+		{"unknown timeout", "PUT", "/admin/v1/resources/orders", `{"policy":{"timeouts":{"read":"5s"}}}`, "body.policy.timeouts.read", 422},
 		{"timeout too long", "PUT", "/admin/v1/resources/orders", `{"policy":{"timeouts":{"total":"1h"}}}`, "body.policy.timeouts.total", 422},
 		{"consumer without a name", "POST", "/admin/v1/consumers", `{}`, "body.name", 422},
 		{"blank name", "POST", "/admin/v1/consumers", `{"name":"  "}`, "body.name", 422},
@@ -183,6 +183,8 @@ func TestDocument(t *testing.T) {
 		"/{resource}/subscribe/{id}/explain": "get", "/admin/v1/events/{source}/{id}/explain": "get",
 		"/admin/v1/resources": "get", "/admin/v1/resources/{resource}": "delete get patch put", "/admin/v1/consumers": "get post",
 		"/admin/v1/consumers/{id}": "delete get patch", "/admin/v1/consumers/{id}/keys": "get post", "/admin/v1/consumers/{id}/keys/{key_id}": "delete",
+		"/{resource}/events/types": "get", "/{resource}/events/asyncapi.json": "get", "/{resource}/events/openapi.json": "get",
+		"/admin/v1/resources/{resource}/asyncapi.json": "get", "/admin/v1/resources/{resource}/openapi.json": "get",
 	}
 	require.Len(t, paths, len(want))
 	for path, methods := range want {

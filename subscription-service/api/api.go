@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
@@ -33,6 +34,8 @@ type Options struct {
 	Archive explain.Archive
 	// Names are those of the broker's exchanges.
 	Names rabbit.Names
+	// Catalogue checks the events that are published; it is kept up by the caller.
+	Catalogue *catalogue.Catalogue
 	// Signer checks the statement of the gateway about the caller.
 	Signer *contract.Signer
 	// Policy says where callbacks may go.
@@ -70,8 +73,9 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	explanations{o.Store, o.Archive, o.Names, o.Now}.register(description)
-	events{o.Publisher, o.Names}.register(description)
-	resources{o.Store}.register(description)
+	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics)}.register(description)
+	descriptions{o.Store, o.Names}.register(description)
+	resources{o.Store, o.Catalogue}.register(description)
 	consumers{o.Store, o.Now}.register(description)
 	if err := serveDocument(admin, description.OpenAPI()); err != nil {
 		return nil, err

@@ -14,14 +14,17 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 )
 
 // events is the way in for producers without AMQP.
 type events struct {
-	publisher Publisher
-	names     rabbit.Names
+	publisher  Publisher
+	names      rabbit.Names
+	catalogue  *catalogue.Catalogue
+	violations *catalogue.Violations
 }
 
 const (
@@ -76,6 +79,9 @@ func (e events) publish(ctx context.Context, in *eventRequest) (*struct{}, error
 	}
 	messages, err := e.messages(callerOf(ctx).Resource, got)
 	if err != nil || len(messages) == 0 { // a batch may be empty
+		return nil, err
+	}
+	if err := e.admit(callerOf(ctx).Resource, got); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
@@ -146,6 +152,9 @@ func inBatchBody(_ int, field string) string {
 }
 
 func inHeader(_ int, field string) string {
+	if pointer, ok := strings.CutPrefix(field, "data/"); ok {
+		return "body/" + pointer
+	}
 	switch field {
 	case "", "attributes":
 		return "header"

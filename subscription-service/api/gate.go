@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -44,24 +45,27 @@ func callerFor(signer *contract.Signer, r *http.Request) (contract.Caller, bool)
 	if err != nil {
 		return contract.Caller{}, false
 	}
-	resource, action := asked(r)
-	return caller, caller.Resource == resource && caller.Action == action
+	resource, actions := asked(r)
+	return caller, caller.Resource == resource && slices.Contains(actions, caller.Action)
 }
 
-// asked returns the resource and the action of a call by its path; a path of neither kind asks for no action that exists.
-func asked(r *http.Request) (resource, action string) {
+// asked returns the resource of a call by its path, and the actions of which one is enough; a path of neither kind asks for
+// none that exists. To read about events, either side of them will do.
+func asked(r *http.Request) (resource string, actions []string) {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), contract.GatewayPrefix+"/")
 	if !ok {
-		return "", ""
+		return "", nil
 	}
 	resource, rest, _ := strings.Cut(path, "/")
-	switch first, _, _ := strings.Cut(rest, "/"); first {
-	case "subscribe":
-		return resource, contract.ActionSubscribe
-	case "events":
-		return resource, contract.ActionPublish
+	switch first, _, _ := strings.Cut(rest, "/"); {
+	case first == "subscribe":
+		return resource, []string{contract.ActionSubscribe}
+	case first == "events" && r.Method == http.MethodGet:
+		return resource, []string{contract.ActionPublish, contract.ActionSubscribe}
+	case first == "events":
+		return resource, []string{contract.ActionPublish}
 	}
-	return resource, ""
+	return resource, nil
 }
 
 // bearer lets a request through only with the admin token.

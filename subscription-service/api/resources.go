@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,12 +9,16 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
 // resources are the admins' calls on what events are about.
-type resources struct{ store *store.Store }
+type resources struct {
+	store     *store.Store
+	catalogue *catalogue.Catalogue
+}
 
 const (
 	pathResources = "/admin/v1/resources"
@@ -40,75 +43,42 @@ func (s resources) register(api huma.API) {
 type typeBody struct {
 	Name        string  `json:"name" minLength:"1" maxLength:"150" example:"order.created"`
 	Description string  `json:"description,omitempty" maxLength:"500"`
-	Schema      *object `json:"schema,omitempty" doc:"JSON Schema of the data; kept, not enforced yet"`
+	Schema      *object `json:"schema,omitempty" doc:"JSON Schema of the data, draft 2020-12, without references to other documents; the policy's schema_mode says what it does"`
 }
 
 // resourceBody describes a resource.
 type resourceBody struct {
-	Types  []typeBody `json:"types,omitempty" maxItems:"200" doc:"the types of events that producers publish"`
-	Policy *object    `json:"policy,omitempty" doc:"retry_schedule and timeouts as in a subscription, for those that have none; the rest is kept, not enforced yet"`
+	Types  []typeBody      `json:"types,omitempty" maxItems:"200" doc:"the types of events that producers publish"`
+	Policy *resourcePolicy `json:"policy,omitempty"`
 }
 
 // resourcePatch changes a resource: absent fields stay, null takes a field away.
 type resourcePatch struct {
-	Types  optional[[]typeBody] `json:"types,omitzero" maxItems:"200"`
-	Policy optional[object]     `json:"policy,omitzero"`
+	Types  optional[[]typeBody]     `json:"types,omitzero" maxItems:"200"`
+	Policy optional[resourcePolicy] `json:"policy,omitzero" doc:"replaces all; null: none"`
 }
 
 // resourceView is a resource as it is shown.
 type resourceView struct {
-	Name   string     `json:"name"`
-	Types  []typeBody `json:"types" nullable:"false"`
-	Policy *object    `json:"policy,omitempty"`
+	Name   string          `json:"name"`
+	Types  []typeBody      `json:"types" nullable:"false"`
+	Policy *resourcePolicy `json:"policy,omitempty"`
 }
 
 // Resolve checks what the schema can't say.
 func (b *resourceBody) Resolve(_ huma.Context, prefix *huma.PathBuffer) []error {
 	at := prefix.With("")
-	return append(eventTypeFaults(at, b.Types), policyFaults(at+"policy.", b.Policy.raw())...)
+	return append(eventTypeFaults(at, b.Types), b.Policy.faults(at+"policy.")...)
 }
 
 // Resolve checks what the schema can't say.
 func (p *resourcePatch) Resolve(_ huma.Context, prefix *huma.PathBuffer) []error {
 	at := prefix.With("")
-	errs := policyFaults(at+"policy.", p.Policy.Value.raw())
+	errs := p.Policy.Value.faults(at + "policy.")
 	if p.Types.Value == nil {
 		return errs
 	}
 	return append(errs, eventTypeFaults(at, *p.Types.Value)...)
-}
-
-// policyFaults checks the part of a policy that is enforced.
-func policyFaults(at string, raw json.RawMessage) []error {
-	var parts struct {
-		RetrySchedule json.RawMessage `json:"retry_schedule"`
-		Timeouts      json.RawMessage `json:"timeouts"`
-	}
-	if len(raw) == 0 || json.Unmarshal(raw, &parts) != nil {
-		return nil // no object: the schema names it
-	}
-	var body policyBody
-	var errs []error
-	if !readStrictly(parts.RetrySchedule, &body.RetrySchedule) {
-		errs = append(errs, fault(at+"retry_schedule", "is not a list of durations such as 30s"))
-		body.RetrySchedule = nil
-	}
-	if !readStrictly(parts.Timeouts, &body.Timeouts) {
-		errs = append(errs, fault(at+"timeouts", "is not an object of the durations connect, header and total"))
-		body.Timeouts = timeoutsBody{}
-	}
-	_, more := body.read(at)
-	return append(errs, more...)
-}
-
-// readStrictly refuses unknown members, since a misspelled one would silently not count.
-func readStrictly(raw json.RawMessage, into any) bool {
-	if len(raw) == 0 {
-		return true
-	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.DisallowUnknownFields()
-	return decoder.Decode(into) == nil
 }
 
 func eventTypeFaults(at string, types []typeBody) []error {
@@ -124,8 +94,22 @@ func eventTypeFaults(at string, types []typeBody) []error {
 			errs = append(errs, fault(location, "is not an event type: separate segments of letters, digits, _ or - by dots"))
 		}
 		seen[t.Name] = true
+		if message := schemaFault(t.Schema.raw()); message != "" {
+			errs = append(errs, fault(fmt.Sprintf("%stypes[%d].schema", at, i), message))
+		}
 	}
 	return errs
+}
+
+// schemaFault leaves what is no object to the API's own schema.
+func schemaFault(schema json.RawMessage) string {
+	if len(schema) == 0 || schema[0] != '{' {
+		return ""
+	}
+	if _, err := catalogue.Compile(schema); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func typesOf(bodies []typeBody) []contract.EventType {
@@ -137,11 +121,19 @@ func typesOf(bodies []typeBody) []contract.EventType {
 }
 
 func viewOfResource(r contract.Resource) resourceView {
-	view := resourceView{Name: r.Name, Types: make([]typeBody, 0, len(r.Types)), Policy: objectOf(r.Policy)}
-	for _, t := range r.Types {
-		view.Types = append(view.Types, typeBody{t.Name, t.Description, objectOf(t.Schema)})
+	view := resourceView{Name: r.Name, Types: viewOfTypes(r.Types)}
+	if r.Policy != nil {
+		view.Policy = &resourcePolicy{RawMessage: r.Policy}
 	}
 	return view
+}
+
+func viewOfTypes(types []contract.EventType) []typeBody {
+	views := make([]typeBody, len(types))
+	for i, t := range types {
+		views[i] = typeBody{t.Name, t.Description, objectOf(t.Schema)}
+	}
+	return views
 }
 
 // ResourceName is the path of one resource.
@@ -170,12 +162,17 @@ func (s resources) put(ctx context.Context, in *putResourceRequest) (*putResourc
 	if err != nil {
 		return nil, err
 	}
+	s.refresh(ctx)
 	answer := &putResourceAnswer{Status: http.StatusOK, Body: viewOfResource(resource)}
 	if created {
 		answer.Status = http.StatusCreated
 	}
 	return answer, nil
 }
+
+// refresh makes a change hold for the next call to this process. For others it holds within a second, and so it does here if
+// this fails.
+func (s resources) refresh(ctx context.Context) { _ = s.catalogue.Refresh(ctx) }
 
 func (s resources) list(ctx context.Context, _ *struct{}) (*listAnswer[resourceView], error) {
 	all, err := s.store.Resources(ctx)
@@ -216,6 +213,7 @@ func (s resources) change(ctx context.Context, in *changeResourceRequest) (*reso
 	if err != nil {
 		return nil, err
 	}
+	s.refresh(ctx)
 	return &resourceAnswer{viewOfResource(resource)}, nil
 }
 

@@ -26,7 +26,7 @@ const (
 
 func (s subscriptions) register(api huma.API) {
 	const conflict, absent = http.StatusConflict, http.StatusNotFound
-	create := operation("subscribe", http.MethodPost, pathSubscribe, "Subscribe", http.StatusBadRequest, absent,
+	create := operation("subscribe", http.MethodPost, pathSubscribe, "Subscribe", http.StatusBadRequest, absent, conflict,
 		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	create.DefaultStatus = http.StatusCreated
 	create.Description = "201 with the secret, or 200 with the existing subscription when the same consumer sends the same again."
@@ -70,6 +70,9 @@ type createAnswer struct {
 
 func (s subscriptions) create(ctx context.Context, in *createRequest) (*createAnswer, error) {
 	asked := s.fresh(callerOf(ctx), in.Body)
+	if err := s.suits(ctx, asked); err != nil {
+		return nil, err
+	}
 	if err := fits(ctx, s.store, asked, "body."); err != nil {
 		return nil, err
 	}
@@ -193,6 +196,9 @@ func (s subscriptions) change(ctx context.Context, in *changeRequest) (*subscrip
 		if err := mustOwn(ctx, *sub); err != nil {
 			return err
 		}
+		if err := s.resumes(ctx, in.Body, *sub); err != nil {
+			return err
+		}
 		if in.Body.rewrites() {
 			if err := fits(ctx, s.store, *sub, "body."); err != nil {
 				return err
@@ -204,6 +210,26 @@ func (s subscriptions) change(ctx context.Context, in *changeRequest) (*subscrip
 		return nil, err
 	}
 	return &subscriptionAnswer{viewOf(sub)}, nil
+}
+
+// suits refuses a callback URL that the resource's policy does not allow.
+func (s subscriptions) suits(ctx context.Context, sub contract.Subscription) error {
+	policy, err := s.store.Policy(ctx, sub.Resource)
+	if err != nil {
+		return err
+	}
+	if err := policy.CheckCallback(sub.CallbackURL); err != nil {
+		return unprocessable(fault("body.callback_url", err.Error()))
+	}
+	return nil
+}
+
+// resumes checks the callback URL where callbacks start: at a new one, or again at the one that is there.
+func (s subscriptions) resumes(ctx context.Context, asked subscriptionPatch, sub contract.Subscription) error {
+	if !asked.CallbackURL.Sent && (!asked.Status.Sent || sub.Status != contract.StatusActive) {
+		return nil
+	}
+	return s.suits(ctx, sub)
 }
 
 // unburden forgets the failures of a subscription that is set active: they would disable it again at the next one.

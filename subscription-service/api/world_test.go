@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
@@ -67,8 +68,11 @@ func newWorldOn(t *testing.T, redis string) *world {
 	w.signer, err = contract.NewSigner([]byte(gatewayKey), w.clock.Now)
 	require.NoError(t, err)
 
+	known := catalogue.New(kept, log)
+	w.app.Go("catalogue", known.Run)
+
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Signer: w.signer, Policy: policy, AdminToken: adminToken,
+		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, AdminToken: adminToken,
 		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
 	}, w.app.Handler())
 	require.NoError(t, err)

@@ -1,8 +1,8 @@
 // Package listener matches events with subscriptions: it takes events from the broker in batches and publishes one callback
 // command for each subscription that wants one. The way of a batch is one line of stages:
 //
-//	read → catch up with the subscriptions and look up which events were seen, once → match → ordered deliveries join their
-//	lines → publish commands and dead letters, confirmed
+//	read → check against the catalogue → catch up with the subscriptions and look up which events were seen, once → match
+//	→ ordered deliveries join their lines → publish commands and dead letters, confirmed
 //
 // and, together with other batches and beside the next ones,
 //
@@ -55,7 +55,7 @@ type Publisher interface {
 	Publish(ctx context.Context, messages ...rabbit.Message) error
 }
 
-// Listener is what a batch needs. All fields are needed save Wait.
+// Listener is what a batch needs. All fields are needed save Catalogue and Wait.
 type Listener struct {
 	Store     Store
 	Index     Index
@@ -65,6 +65,8 @@ type Listener struct {
 	Filters *expr.Cache
 	Log     *zap.Logger
 	Metrics *Metrics
+	// Catalogue is asked about every event; nil asks nobody.
+	Catalogue Catalogue
 	// Now is the clock.
 	Now func() time.Time
 	// Wait pauses before try n (from 1) after a failure, or returns when ctx ends; a growing wait unless it is set.
@@ -153,6 +155,9 @@ func (l *Listener) handle(stop, work context.Context, messages []rabbit.Message)
 	l.Metrics.batch.Observe(float64(len(messages)))
 	jobs := read(messages, l.Now().UTC().Truncate(time.Millisecond))
 	begin := l.Now()
+	if err := l.check(stop, jobs); err != nil {
+		return nil, err
+	}
 	if err := l.match(stop, work, jobs); err != nil {
 		return nil, err
 	}

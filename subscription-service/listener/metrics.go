@@ -1,6 +1,10 @@
 package listener
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
+)
 
 // Metrics of the listener.
 type Metrics struct {
@@ -13,11 +17,13 @@ type Metrics struct {
 	batch        prometheus.Histogram
 	match        prometheus.Histogram
 	published    prometheus.Histogram
+	violations   *catalogue.Violations
 }
 
 // NewMetrics registers the metrics.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
+		violations: catalogue.NewViolations(registry),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "webhook_events_total", Help: "Events done with, by result: matched, unmatched, duplicate, dead (a dead letter), stuck.",
 		}, []string{"result"}),

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
@@ -59,12 +60,16 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 		return "", err
 	}
 
+	known := catalogue.New(kept, app.Log)
+	app.Go("catalogue", known.Run)
+
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "event-listener", Log: app.Log})
 	subscriptions := index.New(kept, app.Log)
 	app.Go("index", func(ctx context.Context) error { subscriptions.Run(ctx); return nil })
 	filters := expr.NewCache(filtersKept)
 	events := &listener.Listener{
-		Store: kept, Index: subscriptions, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Filters: filters, Log: app.Log, Metrics: listener.NewMetrics(app.Metrics), Now: time.Now,
+		Store: kept, Index: subscriptions, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Filters: filters, Log: app.Log, Metrics: listener.NewMetrics(app.Metrics),
+		Catalogue: known, Now: time.Now,
 	}
 	replays := &replay.Worker{
 		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Filters: filters, Log: app.Log, Metrics: replay.NewMetrics(app.Metrics), Rate: c.ReplayRate, Now: time.Now,

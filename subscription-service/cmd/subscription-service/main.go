@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
@@ -61,8 +62,11 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.Go("rabbitmq", func(ctx context.Context) error { return link.Run(ctx, broker.Hold) })
 	app.Health.Check("rabbitmq", link.Ready)
 
+	known := catalogue.New(kept, app.Log)
+	app.Go("catalogue", known.Run)
+
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Signer: signer, Policy: policy, AdminToken: c.AdminToken,
+		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: signer, Policy: policy, AdminToken: c.AdminToken,
 		Log: app.Log, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {

@@ -1,0 +1,62 @@
+package api
+
+import (
+	"encoding/json"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+)
+
+// resourcePolicy is what an admin sets for a resource, kept as it was sent.
+type resourcePolicy struct {
+	json.RawMessage
+	policySettings
+}
+
+// policySettings are a policy's members: contract.Policy as it is sent.
+type policySettings struct {
+	SchemaMode       contract.SchemaMode   `json:"schema_mode,omitempty" enum:"off,warn,reject" doc:"what becomes of an event whose data breaks the schema of its type: nothing, it is counted, it is refused. off unless set"`
+	CallbackHosts    []string              `json:"callback_hosts,omitempty" doc:"where callbacks may go, as hooks.example.com, or *.example.com for all below it. None: anywhere" example:"[\"*.example.com\"]"`
+	CallbackSchemes  []string              `json:"callback_schemes,omitempty" enum:"https,http" doc:"the service's own rules hold on top"`
+	Verification     contract.Verification `json:"verification,omitempty" doc:"none; handshake and challenge are not available yet"`
+	MaxSubscriptions whole                 `json:"max_subscriptions,omitempty" minimum:"1" maximum:"1000000" doc:"how many subscriptions each consumer may have. None: no bound"`
+	MaxPayload       whole                 `json:"max_payload,omitempty" minimum:"1" maximum:"10485760" doc:"the longest data of an event, in bytes. None: 10 MiB for the whole event"`
+	RetrySchedule    []string              `json:"retry_schedule,omitempty" doc:"as in a subscription, for those that have none" example:"[\"5s\",\"2m\"]"`
+	Timeouts         timeoutsBody          `json:"timeouts,omitzero" doc:"as in a subscription, for those that have none"`
+}
+
+// UnmarshalJSON keeps the text beside what it says.
+func (p *resourcePolicy) UnmarshalJSON(raw []byte) error {
+	p.RawMessage = append(json.RawMessage(nil), raw...)
+	return json.Unmarshal(raw, &p.policySettings)
+}
+
+// MarshalJSON writes what was sent.
+func (p resourcePolicy) MarshalJSON() ([]byte, error) { return p.RawMessage, nil }
+
+// Schema describes the members.
+func (resourcePolicy) Schema(r huma.Registry) *huma.Schema {
+	return r.Schema(reflect.TypeFor[policySettings](), true, "ResourcePolicy")
+}
+
+// raw is nil for an absent or null policy.
+func (p *resourcePolicy) raw() json.RawMessage {
+	if p == nil || string(p.RawMessage) == "null" {
+		return nil
+	}
+	return p.RawMessage
+}
+
+// faults checks what the schema can't say. Members of a wrong type are empty here, and the schema has named them.
+func (p *resourcePolicy) faults(at string) []error {
+	if p == nil {
+		return nil
+	}
+	_, errs := policyBody{p.RetrySchedule, p.Timeouts}.read(at)
+	for _, f := range (contract.Policy{CallbackHosts: p.CallbackHosts, Verification: p.Verification}).Check() {
+		errs = append(errs, fault(at+f.Field, f.Message))
+	}
+	return errs
+}
