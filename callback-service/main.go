@@ -27,7 +27,7 @@ type config struct {
 	Schedule      []time.Duration `env:"WEBHOOK_RETRY_SCHEDULE" envDefault:"5s,30s,2m,10m,1h,3h,6h,12h,24h"`
 	Timeout       time.Duration   `env:"WEBHOOK_CALLBACK_TIMEOUT" envDefault:"15s"`
 	// InFlight counts commands that are taken from the broker and not settled, also those that wait for their turn.
-	InFlight     int           `env:"WEBHOOK_MAX_IN_FLIGHT" envDefault:"12000"`
+	InFlight int `env:"WEBHOOK_MAX_IN_FLIGHT" envDefault:"12000"`
 	// BulkRate is how many deliveries per second of very large fan-outs begin: the rest of the machine is for all others.
 	BulkRate     float64       `env:"WEBHOOK_BULK_RATE" envDefault:"1000"`
 	DisableAfter time.Duration `env:"WEBHOOK_DISABLE_AFTER" envDefault:"120h"`
