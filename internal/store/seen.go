@@ -87,8 +87,7 @@ func (s *Store) seen(ctx context.Context, pipe redis.Pipeliner, events []EventKe
 // MarkSeen remembers events; Look tells, and Marks.
 func (s *Store) MarkSeen(ctx context.Context, marks []Mark) error {
 	for chunk := range slices.Chunk(marks, mostPerScript) {
-		names, args := make([]string, len(chunk)), make([]any, 1, 1+len(chunk))
-		args[0] = int64(seenLife / time.Second)
+		names, args := make([]string, len(chunk)), []any{int64(seenLife / time.Second)}
 		for i, m := range chunk {
 			names[i] = s.key.seen(m.Event.digest())
 			args = append(args, m.text())
