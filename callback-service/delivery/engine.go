@@ -164,7 +164,7 @@ func (e *Engine) consume(ctx context.Context, conn *rabbit.Conn) error {
 
 const (
 	// mostBulk is how many commands of the bulk queue are held at a time, bulkBatch how many begin at once.
-	mostBulk, bulkBatch = 1000, 16
+	mostBulk, bulkBatch = 1000, 4
 	// maxBatch is how many commands share a round trip to Redis.
 	maxBatch = 256
 	// startPace and settlePace are how far apart batches are kept at most. What is settled is not waited for by an endpoint.

@@ -109,12 +109,12 @@ func (s *Store) Marks(ctx context.Context, events []EventKey) ([]Mark, error) {
 		return nil, fmt.Errorf("reading the marks of events: %w", err)
 	}
 	var marks []Mark
-	for i, v := range texts {
-		text, there := v.(string)
+	for i, event := range events {
+		text, there := texts[i].(string)
 		if !there {
 			continue
 		}
-		mark, err := markOf(events[i], text)
+		mark, err := markOf(event, text)
 		if err != nil {
 			return nil, err
 		}

@@ -16,7 +16,7 @@ const (
 	// mostInLine is how many subscriptions may want an event for its commands to go with those of other events.
 	mostInLine = 1000
 	// fanOutPart is how many commands of a large fan-out are published at a time; a crash repeats no more.
-	fanOutPart = 100
+	fanOutPart = 25
 )
 
 // errStopped: the service ends in the middle of a fan-out. Who takes the event next goes on there.
