@@ -99,6 +99,9 @@ type Engine struct {
 // New makes an engine; Run makes it work.
 func New(o Options) *Engine {
 	o.Lanes.Now = o.Now
+	if o.Lanes.MaxWaiting == 0 {
+		o.Lanes.MaxWaiting = o.InFlight // what the broker hands out may wait, as far as its lane lets it
+	}
 	e := &Engine{
 		Options: o, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
 		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(),

@@ -14,8 +14,10 @@ import (
 
 const (
 	// patience is how much of a backlog, in time at the lane's pace, waits in memory; many times that while there is plenty of
-	// room, since a way to the broker and back costs more.
+	// room or the endpoint is quick, since a way to the broker and back costs more.
 	patience, manyTimes = 2 * time.Second, 5
+	// quick is how long an attempt takes at most where the whole service is busy, rather than the endpoint slow.
+	quick = 500 * time.Millisecond
 	// mostWaiting bounds what waits in one lane.
 	mostWaiting = 4000
 	// shortPause is the longest pause of a lane that is waited for in memory.
@@ -210,14 +212,17 @@ func (l *Lanes[T]) keep(id string, n *lane[T], item Item[T]) {
 	l.queued[id] = n
 }
 
-// interval is how long the lane takes for one delivery, as far as can be told: an attempt that has not ended yet counts for
-// as long as nothing has ended.
-func (n *lane[T]) interval(now time.Time) time.Duration {
-	took := n.took
+// pace is how long an attempt takes, as far as can be told: one that has not ended yet counts for as long as nothing has ended.
+func (n *lane[T]) pace(now time.Time) time.Duration {
 	if n.inFlight > 0 {
-		took = max(took, now.Sub(n.progress))
+		return max(n.took, now.Sub(n.progress))
 	}
-	each := took / time.Duration(n.limits.InFlight)
+	return n.took
+}
+
+// interval is how long the lane takes for one delivery.
+func (n *lane[T]) interval(now time.Time) time.Duration {
+	each := n.pace(now) / time.Duration(n.limits.InFlight)
 	if n.limits.Rate > 0 {
 		each = max(each, time.Duration(float64(time.Second)/n.limits.Rate))
 	}
@@ -227,7 +232,7 @@ func (n *lane[T]) interval(now time.Time) time.Duration {
 // room is how many may wait: those that are served within the patience.
 func (l *Lanes[T]) room(n *lane[T], now time.Time) int {
 	within := patience
-	if l.waiting < l.o.MaxWaiting/2 {
+	if l.waiting < l.o.MaxWaiting/2 || n.pace(now) < quick {
 		within *= manyTimes
 	}
 	return min(max(int(within/n.interval(now)), n.limits.InFlight), mostWaiting)

@@ -85,20 +85,22 @@ func TestOneLaneTakesNothingFromAnother(t *testing.T) {
 	}
 }
 
-func TestLittleRoomLeftMakesLanesLessPatient(t *testing.T) {
-	s := set(t, Options{MaxWaiting: 50})
-	for _, id := range []string{"a", "b"} {
-		s.known(id, Limits{InFlight: 1})
-		require.Equal(t, Start, s.arrive(id, 1))
+func TestLittleRoomLeftMakesSlowLanesLessPatient(t *testing.T) {
+	for took, last := range map[time.Duration]Placement{quick: Park, quick - 1: Wait} {
+		s := set(t, Options{MaxWaiting: 30})
+		for _, id := range []string{"a", "b"} {
+			s.known(id, Limits{InFlight: 1})
+			require.Equal(t, Start, s.arrive(id, 1))
+		}
+		s.pass(took)
+		for n := range 15 {
+			require.Equal(t, Wait, s.arrive("a", n), n)
+		}
+		for n := range 4 {
+			require.Equal(t, Wait, s.arrive("b", n), n)
+		}
+		require.Equal(t, last, s.arrive("b", 10), took)
 	}
-	s.pass(200 * time.Millisecond)
-	for n := range 25 {
-		require.Equal(t, Wait, s.arrive("a", n), n)
-	}
-	for n := range 10 {
-		require.Equal(t, Wait, s.arrive("b", n), n)
-	}
-	require.Equal(t, Park, s.arrive("b", 10))
 }
 
 func TestAQuickLaneLetsManyWaitAndASlowOneFew(t *testing.T) {
