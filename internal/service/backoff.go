@@ -8,7 +8,12 @@ import (
 // Backoff waits after the n-th failure in a row, counted from 1: 100 ms, then twice as long each time, at most 5 s. It returns
 // early when ctx ends.
 func Backoff(ctx context.Context, n int) {
-	timer := time.NewTimer(min(5*time.Second, 100*time.Millisecond<<min(n-1, 10)))
+	Pause(ctx, min(5*time.Second, 100*time.Millisecond<<min(n-1, 10)))
+}
+
+// Pause waits, or returns early when ctx ends.
+func Pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -66,21 +66,12 @@ func (x *Index) Run(ctx context.Context) {
 		err := x.refresh(ctx)
 		if err == nil {
 			n = 0
-			pause(ctx, catchUpEvery)
+			service.Pause(ctx, catchUpEvery)
 			continue
 		}
 		n++
 		x.log.Warn("the index of subscriptions waits for Redis", zap.Error(err))
 		service.Backoff(ctx, n)
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 )
@@ -82,7 +83,7 @@ func (l *Listener) fanOut(stop, work context.Context, j *job) error {
 		if err := l.fanOutPart(stop, work, j, part); err != nil {
 			return err
 		}
-		l.pause(stop, 2*time.Since(begin)) // the other half of the time is for others
+		service.Pause(stop, 2*time.Since(begin)) // most of the time is for others
 	}
 	if j.reason == "" {
 		return nil
@@ -120,13 +121,4 @@ func (l *Listener) fanOutPart(stop, work context.Context, j *job, part []store.C
 		return err
 	}
 	return l.untilItWorks(stop, "keeping how far an event is", func() error { return l.Store.KeepFanOut(work, j.key(), last) })
-}
-
-func (l *Listener) pause(stop context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-stop.Done():
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
@@ -113,14 +114,8 @@ const archiveLag = 250 * time.Millisecond
 
 // letArchive waits until what was delivered when the replay was asked for is in the archive too.
 func (s *slice) letArchive(ctx context.Context) error {
-	timer := time.NewTimer(min(archiveLag, s.replay.CreatedAt.Add(archiveLag).Sub(s.Now())))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	service.Pause(ctx, min(archiveLag, s.replay.CreatedAt.Add(archiveLag).Sub(s.Now())))
+	return ctx.Err()
 }
 
 // take works a batch of the archive off, as far as the slice goes.
