@@ -54,6 +54,7 @@ type fake struct {
 	joinErrs   []error
 	leaveErrs  []error
 	markErrs   []error
+	marks      []store.Mark
 	keepErrs   []error
 	brokerErrs []error
 	limit      func(rabbit.Message) bool // what is too large
@@ -158,6 +159,7 @@ func (f *fake) MarkSeen(_ context.Context, marks []store.Mark) error {
 	if err := next(&f.markErrs); err != nil {
 		return err
 	}
+	f.marks = append(f.marks, marks...)
 	for _, m := range marks {
 		f.seen[m.Event] = max(f.seen[m.Event], m.Commands)
 	}
@@ -404,6 +406,27 @@ func TestAnEventThatIsYetToBeMarkedIsKnownAgain(t *testing.T) {
 	require.Empty(t, f.listener.fresh.events)
 	f.send(someEvent(1))
 	f.commands(0)
+}
+
+// So that it can be explained later.
+func TestWhatBecameOfAnEventIsRemembered(t *testing.T) {
+	f := newFake(t)
+	f.subscribe("sub_1", "orders", "a")
+	wrong := binary("nowhere.a", "e2", "a", []byte(`{}`))
+	unread := rabbit.Message{RoutingKey: "orders.a", ContentType: "application/cloudevents+json", Body: []byte("{")}
+	f.send(someEvent(1), binary("orders.b", "e3", "b", []byte(`{}`)), wrong, unread)
+	require.Len(t, f.marks, 3, "what is no event has no name to remember it by")
+	for i, want := range []struct {
+		resource, id string
+		commands     int
+		dead         bool
+	}{{"orders", "e1", 1, false}, {"orders", "e3", 0, false}, {"nowhere", "e2", 0, true}} {
+		m := f.marks[i]
+		require.Equal(t, store.EventKey{Resource: want.resource, Source: "/shop", ID: want.id}, m.Event)
+		require.Equal(t, want.commands, m.Commands)
+		require.Equal(t, want.dead, m.Reason != "")
+		require.WithinDuration(t, time.Now(), m.Taken, time.Minute)
+	}
 }
 
 func TestBatchesAreMarkedTogether(t *testing.T) {
