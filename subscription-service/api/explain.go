@@ -12,6 +12,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/explain"
 )
@@ -73,7 +74,7 @@ func (x explanations) own(ctx context.Context, in *explainOwnRequest) (*explainO
 	if err != nil {
 		return nil, err
 	}
-	marks, err := x.store.Marks(ctx, []store.EventKey{{Resource: sub.Resource, Source: source, ID: in.Event}})
+	marks, err := x.marks(ctx, []store.EventKey{{Resource: sub.Resource, Source: source, ID: in.Event}})
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +90,20 @@ func (x explanations) own(ctx context.Context, in *explainOwnRequest) (*explainO
 }
 
 var notReceived = huma.Error404NotFound("no such event was received within 24 hours: check its source and id, and whether the producer got a confirm")
+
+// An event is remembered a moment after its commands are out: whoever just got its callback may ask before.
+const markWait, markTries = 100 * time.Millisecond, 5
+
+// marks waits a little for what is not there yet.
+func (x explanations) marks(ctx context.Context, keys []store.EventKey) (marks []store.Mark, err error) {
+	for n := 0; ; n++ {
+		marks, err = x.store.Marks(ctx, keys)
+		if err != nil || len(marks) > 0 || n == markTries {
+			return marks, err
+		}
+		service.Pause(ctx, markWait)
+	}
+}
 
 // sourceOf is the source that was given, that of a delivery, or that of such an event in the archive.
 func (x explanations) sourceOf(ctx context.Context, sub contract.Subscription, in *explainOwnRequest) (string, error) {
@@ -220,7 +235,7 @@ func (x explanations) markOf(ctx context.Context, in *explainEventRequest) (stor
 	for i, resource := range resources {
 		keys[i] = store.EventKey{Resource: resource, Source: in.Source, ID: in.ID}
 	}
-	marks, err := x.store.Marks(ctx, keys)
+	marks, err := x.marks(ctx, keys)
 	switch {
 	case err != nil:
 		return store.Mark{}, err

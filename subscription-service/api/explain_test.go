@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,11 +18,14 @@ import (
 
 // shelf is an archive in memory; err is what reading it fails with.
 type shelf struct {
+	mu     sync.Mutex
 	events []contract.Archived
 	err    error
 }
 
 func (s *shelf) ReadStream(ctx context.Context, _ string, _ rabbit.StreamOffset, handle func(context.Context, []rabbit.StreamMessage) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.err != nil {
 		return s.err
 	}
@@ -42,7 +46,9 @@ func (w *world) took(resource, source, id, eventType, data string, commands int)
 	e.SetType(eventType)
 	e.DataEncoded = []byte(data)
 	taken := w.clock.Now().Add(time.Second).UTC().Truncate(time.Millisecond)
+	w.archive.mu.Lock()
 	w.archive.events = append(w.archive.events, contract.Archive(&e, resource, taken))
+	w.archive.mu.Unlock()
 	mark := store.Mark{Event: store.EventKey{Resource: resource, Source: source, ID: id}, Taken: taken, Commands: commands}
 	require.NoError(w.t, w.store.MarkSeen(w.t.Context(), []store.Mark{mark}))
 }
@@ -86,6 +92,18 @@ func TestAConsumerLearnsWhyAnEventDidNotReachIt(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, w.as(other, http.MethodGet, "/orders/subscribe/"+id+"/explain?event=1", nil).status, "it is another's subscription")
 	w.archive.err = rabbit.ErrUnavailable
 	require.Equal(t, http.StatusServiceUnavailable, ask("event=1&source=/shop").status)
+}
+
+func TestAnEventIsExplainedToWhoAsksTooSoon(t *testing.T) {
+	w := newWorld(t)
+	acme := w.consumer("acme", "orders")
+	id := w.as(acme, http.MethodPost, "/orders/subscribe", `{"callback_url":"https://consumer.example/hooks","types":["none"]}`).text(t, "id")
+	asked := make(chan answer)
+	go func() {
+		asked <- w.as(acme, http.MethodGet, "/orders/subscribe/"+id+"/explain?event=1&source=/shop", nil)
+	}()
+	w.took("orders", "/shop", "1", "order.paid", `{}`, 0)
+	require.Equal(t, "type", (<-asked).text(t, "reason"))
 }
 
 func TestAnAdminSeesWhatBecameOfAnEvent(t *testing.T) {
