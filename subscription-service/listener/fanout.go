@@ -80,7 +80,7 @@ func (l *Listener) fanOut(stop, work context.Context, j *job) error {
 			return errStopped
 		}
 		begin := time.Now()
-		if err := l.fanOutPart(stop, work, j, part); err != nil {
+		if err := l.publishPart(stop, work, j, part); err != nil {
 			return err
 		}
 		service.Pause(stop, 2*time.Since(begin)) // most of the time is for others
@@ -109,7 +109,7 @@ func (l *Listener) rest(stop, work context.Context, j *job) (rest []store.Candid
 	return rest, err
 }
 
-func (l *Listener) fanOutPart(stop, work context.Context, j *job, part []store.Candidate) error {
+func (l *Listener) publishPart(stop, work context.Context, j *job, part []store.Candidate) error {
 	last := part[len(part)-1].Subscription
 	chunk := make([]outgoing, 0, len(part))
 	for _, c := range l.passing(j, part) {

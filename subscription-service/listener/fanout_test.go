@@ -72,6 +72,24 @@ func TestOtherEventsDoNotWaitForAFanOutAndStandBehindItInTheirLines(t *testing.T
 	require.Equal(t, []string{"sub_ordered"}, subscriptions(decode(t, f.bulk(1))), "those who left meanwhile get nothing")
 }
 
+// After a lost connection the event that is handed out again is all that the broker has of it.
+func TestALargeEventThatComesAgainIsNotDoneBeforeItsFanOutIs(t *testing.T) {
+	f, n := crowd(t)
+	first, err := f.listener.handle(never(), never(), []rabbit.Message{someEvent(1)})
+	require.NoError(t, err)
+	again, err := f.listener.handle(never(), never(), []rabbit.Message{someEvent(1)})
+	require.NoError(t, err)
+	require.True(t, again[0].large)
+	done, large := make(chan published, 2), make(chan published, 2)
+	handOn([]*rabbit.Delivery{{}}, again, done, large)
+	require.Empty(t, done)
+	require.NoError(t, f.listener.fanOut(never(), never(), first[0]))
+	f.bulk(n)
+	require.NoError(t, f.listener.fanOut(never(), never(), again[0]))
+	f.bulk(0)
+	require.Equal(t, n, again[0].commands)
+}
+
 func TestTheEndDoesNotWaitForAFanOut(t *testing.T) {
 	f, _ := crowd(t)
 	stop, cancel := context.WithCancel(context.Background())

@@ -102,11 +102,12 @@ func (l *Listener) mark(stop, work context.Context, jobs []*job) error {
 	return l.untilItWorks(stop, "marking events as seen", func() error { return l.Store.MarkSeen(work, marks) })
 }
 
-// fulfilled are the events that have commands, or get them beside the others.
+// fulfilled are the events that have their commands. A large one has not: when the broker hands it out again while it is fanned
+// out, as after a lost connection, it stands in line behind itself and is not done with before.
 func fulfilled(jobs []*job) []store.EventKey {
 	var events []store.EventKey
 	for _, j := range jobs {
-		if (j.commands > 0 || j.large) && j.reason == "" {
+		if j.commands > 0 && j.reason == "" {
 			events = append(events, j.key())
 		}
 	}
