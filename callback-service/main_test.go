@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func valid(redis, amqp string) config {
 	return config{
 		RedisURL: redis, AMQPURL: amqp, GatewayURL: "http://127.0.0.1:9080", CallbackKey: strings.Repeat("k", 32),
-		MetricsListen: "127.0.0.1:0", Schedule: []time.Duration{time.Second}, Timeout: time.Second, InFlight: 10, 
+		MetricsListen: "127.0.0.1:0", Schedule: []time.Duration{time.Second}, Timeout: time.Second, InFlight: 10,
 		DisableAfter: time.Hour, Shutdown: 5 * time.Second, Namespace: "test-callback-service-process", // not the engine tests' own: they run beside these
 	}
 }
