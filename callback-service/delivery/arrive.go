@@ -115,9 +115,7 @@ func (e *Engine) move(m lane.Moves[*task]) {
 // is used up. The first time it is recorded, so that it can be seen; one in a line each time, since the others of the line go
 // by it.
 func (e *Engine) park(t *task, due time.Time, why string) {
-	for _, behind := range e.lines.away(t, due) {
-		e.park(behind, due.Add(tickEvery), whyLine)
-	}
+	e.parkBehind(e.lines.away(t, due), due)
 	t.parks++
 	e.book.leave(t)
 	e.Metrics.parked.Inc()

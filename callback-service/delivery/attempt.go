@@ -118,9 +118,7 @@ func (e *Engine) conclude(s *starting, v Verdict, attempt contract.Attempt) sett
 		settled.record = e.record(s.task, contract.DeliveryPending, v.Reason, &attempt)
 		settled.record.NextAttempt = due.UTC()
 		settled.publish = e.delay(nextAttempt(s.task), due)
-		for _, behind := range e.lines.away(s.task, due) {
-			e.park(behind, due.Add(tickEvery), whyLine)
-		}
+		e.parkBehind(e.lines.away(s.task, due), due)
 	case Fail, Disable:
 		settled.record = e.record(s.task, contract.DeliveryFailed, v.Reason, &attempt)
 		settled.publish = append(e.dead(s.message, v.Reason), e.exhausted(s.task, *settled.record))

@@ -248,8 +248,13 @@ func (e *Engine) queueUp(t *task, first contract.Delivery) {
 		return
 	}
 	e.free(t)
-	for _, other := range dismissed {
-		e.park(other, first.NextAttempt.Add(tickEvery), whyLine)
+	e.parkBehind(dismissed, first.NextAttempt)
+}
+
+// parkBehind parks those that would only wait for the first of their line, until a moment after that one is due.
+func (e *Engine) parkBehind(tasks []*task, due time.Time) {
+	for _, t := range tasks {
+		e.park(t, due.Add(tickEvery), whyLine)
 	}
 }
 

@@ -30,7 +30,7 @@ type Names struct {
 	Events string
 	// Commands: direct exchange and queue of the callbacks to make.
 	Commands string
-	// Bulk: the queue of the callbacks of events that very many want. It is taken from a few at a time, so that those of other
+	// Bulk: the queue of the callbacks of events that very many want. They begin at a rate of their own, so that those of other
 	// events do not wait behind them.
 	Bulk string
 	// Dead: fanout exchange and queue of what can't be processed.

@@ -81,7 +81,8 @@ func text(m redis.XMessage, field string) string {
 }
 
 // Look reads, in one round trip, what changed since the anchor, which of the resources exist and which of the events were seen.
-// The zero anchor is a lost one. The look is never older than the call: a subscription that was acknowledged before is among what was known or what changed.
+// The zero anchor is a lost one. The look is never older than the call: a subscription that was acknowledged before is among
+// what was known or what changed.
 func (s *Store) Look(ctx context.Context, from Anchor, resources []string, events []EventKey) (Look, error) {
 	pipe := s.rdb.Pipeline()
 	changes := pipe.XRangeN(ctx, s.key.changes(), cmp.Or(from.ID, "-"), "+", changesAtOnce+1)

@@ -77,8 +77,11 @@ func (s *Store) seen(ctx context.Context, pipe redis.Pipeliner, events []EventKe
 		seen := make([]bool, len(events))
 		for i, mark := range marks {
 			text, there := mark.(string)
+			if !there { // as a rule
+				continue
+			}
 			m, err := markOf(events[i], text)
-			seen[i] = there && (err != nil || m.Commands > 0)
+			seen[i] = err != nil || m.Commands > 0
 		}
 		return seen, nil
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -56,7 +55,7 @@ func (b *bench) measureIndex(ctx context.Context) (f indexFigures, err error) {
 	if strings.Contains(b.figures, "h") {
 		cmd.Env = append(cmd.Env, "REDIS_URL="+b.stack.RedisURL)
 	}
-	if err := errors.Join(cmd.Run()); err != nil {
+	if err := cmd.Run(); err != nil {
 		return f, fmt.Errorf("running bench-index: %w", err)
 	}
 	if err := json.Unmarshal(out.Bytes(), &f); err != nil {
