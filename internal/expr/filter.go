@@ -5,6 +5,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
+	"github.com/cloudevents/sdk-go/v2/event"
 )
 
 // Filter chooses events. It is safe for concurrent use.
@@ -38,4 +39,14 @@ func (f *Filter) Match(v *Vars) (bool, error) {
 		return false, fmt.Errorf("%w: the result is of type %s, not true or false", ErrEvaluation, value.Type().TypeName())
 	}
 	return bool(is), nil
+}
+
+// Passes compiles a filter and puts it to one event, for who asks once. The error wraps ErrEvaluation, or else is an *Error: the
+// text is no filter.
+func Passes(text string, e *event.Event) (bool, error) {
+	filter, err := CompileFilter(text, nil)
+	if err != nil {
+		return false, err
+	}
+	return filter.Match(NewVars(e))
 }

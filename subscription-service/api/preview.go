@@ -117,11 +117,7 @@ func filterMatches(sub contract.Subscription, e *event.Event) matchView {
 	if sub.Filter == "" {
 		return matchView{true, "there is no filter"}
 	}
-	filter, err := expr.CompileFilter(sub.Filter, nil)
-	if err != nil {
-		return matchView{false, err.Error()}
-	}
-	is, err := filter.Match(expr.NewVars(e))
+	is, err := expr.Passes(sub.Filter, e)
 	switch {
 	case err != nil:
 		return matchView{false, err.Error()}

@@ -2,6 +2,7 @@
 package explain
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -77,13 +78,11 @@ func filtered(filter string, e *event.Event) string {
 	if filter == "" {
 		return ""
 	}
-	compiled, err := expr.CompileFilter(filter, nil)
-	if err != nil {
-		return "the filter can't be read: " + err.Error()
-	}
-	switch is, err := compiled.Match(expr.NewVars(e)); {
-	case err != nil:
+	switch is, err := expr.Passes(filter, e); {
+	case errors.Is(err, expr.ErrEvaluation):
 		return "the filter can't be put to the event: " + err.Error()
+	case err != nil:
+		return "the filter can't be read: " + err.Error()
 	case !is:
 		return "the filter is false of the event"
 	}
