@@ -49,7 +49,7 @@ func (e *Engine) call(work context.Context, s *starting, now time.Time) (gateway
 	if err != nil {
 		return gateway.Answer{}, err
 	}
-	return e.Gateway.Post(work, gateway.Call{
+	return e.Gateway.Do(work, gateway.Call{
 		Target: s.sub.CallbackURL, Subscription: s.sub.ID, Delivery: s.cmd.Delivery, Timeouts: s.policy.Timeouts, Header: header, Body: body,
 	})
 }

@@ -44,7 +44,7 @@ type Store interface {
 
 // Gateway makes one call.
 type Gateway interface {
-	Post(ctx context.Context, call gateway.Call) (gateway.Answer, error)
+	Do(ctx context.Context, call gateway.Call) (gateway.Answer, error)
 }
 
 // Options of an Engine. All but Lanes are needed.

@@ -48,7 +48,7 @@ type scripted struct {
 	answer func(ctx context.Context, n int) (gateway.Answer, error)
 }
 
-func (g *scripted) Post(ctx context.Context, call gateway.Call) (gateway.Answer, error) {
+func (g *scripted) Do(ctx context.Context, call gateway.Call) (gateway.Answer, error) {
 	g.mu.Lock()
 	g.n++
 	n := g.n

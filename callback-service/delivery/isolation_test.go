@@ -31,7 +31,7 @@ func answered(status int) (gateway.Answer, error) {
 // byCall is a gateway that answers by what is called.
 type byCall func(ctx context.Context, call gateway.Call) (gateway.Answer, error)
 
-func (f byCall) Post(ctx context.Context, call gateway.Call) (gateway.Answer, error) {
+func (f byCall) Do(ctx context.Context, call gateway.Call) (gateway.Answer, error) {
 	return f(ctx, call)
 }
 

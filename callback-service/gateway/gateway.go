@@ -34,12 +34,16 @@ const (
 
 // Call is one callback: where, what for, and the request as the consumer's endpoint will see it.
 type Call struct {
+	// Method is POST, or OPTIONS to ask whether callbacks are wanted; empty for POST.
+	Method       string
 	Target       string
 	Subscription string
 	Delivery     string
 	Timeouts     contract.Timeouts
 	Header       http.Header
 	Body         []byte
+	// Keep asks for the header and the body of the answer. Nobody needs those of a delivery's.
+	Keep bool
 }
 
 // Answer is what became of a call. An empty Outcome means that the gateway failed; Status is then the gateway's own, or
@@ -50,6 +54,9 @@ type Answer struct {
 	Detail     contract.Detail
 	Status     int
 	RetryAfter string
+	// Header and Body are what the endpoint answered, as far as the egress hands it on; nil unless the call asked to Keep them.
+	Header http.Header
+	Body   []byte
 }
 
 // Client posts callbacks to one gateway.
@@ -98,11 +105,11 @@ func (c *Client) dial(ctx context.Context, address string) (net.Conn, error) {
 	return secured, nil
 }
 
-// Post makes the call. The error is only for the log: it says why the gateway could not be asked, and never holds the
+// Do makes the call: on the gateway always a POST; the statement says what the endpoint gets. The error is only for the log: it says why the gateway could not be asked, and never holds the
 // statement, a signature or the target.
-func (c *Client) Post(ctx context.Context, call Call) (Answer, error) {
+func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	statement, err := c.signer.SignCallback(contract.Callback{
-		Target: call.Target, Subscription: call.Subscription, Delivery: call.Delivery, Timeouts: call.Timeouts,
+		Method: call.Method, Target: call.Target, Subscription: call.Subscription, Delivery: call.Delivery, Timeouts: call.Timeouts,
 	})
 	if err != nil {
 		return Answer{}, err
@@ -111,17 +118,23 @@ func (c *Client) Post(ctx context.Context, call Call) (Answer, error) {
 	if err != nil {
 		return Answer{}, fmt.Errorf("asking the gateway: %w", err)
 	}
+	defer func() { _ = response.Body.Close() }()
+	answer := answerOf(response)
+	if call.Keep {
+		answer.Header = response.Header
+		answer.Body, _ = io.ReadAll(io.LimitReader(response.Body, maxAnswer)) // of a body that breaks, what came
+		return answer, nil
+	}
 	// The connection can be used again only if the body was read; the egress sends no more than this. All that counts is in the
 	// head, so a body that breaks takes nothing away.
 	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
-	_ = response.Body.Close()
-	return answerOf(response), nil
+	return answer, nil
 }
 
 // post is what the answer's parser needs to know of a request.
 var post = &http.Request{Method: http.MethodPost}
 
-// ask sends an encoded request. It is apart from Post so that nothing but this waits: a call that hangs holds no request.
+// ask sends an encoded request. It is apart from Do so that nothing but this waits: a call that hangs holds no request.
 func (c *Client) ask(ctx context.Context, most time.Duration, request *bytes.Buffer) (*http.Response, error) {
 	send := func(to io.Writer) error {
 		_, err := to.Write(request.Bytes())

@@ -48,9 +48,9 @@ func TestTheStatementBindsTargetSubscriptionAndDelivery(t *testing.T) {
 		w.Header().Set("Retry-After", "7")
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
-	answer, err := c.Post(context.Background(), call())
+	answer, err := c.Do(context.Background(), call())
 	require.NoError(t, err)
-	require.Equal(t, Answer{contract.OutcomeResponse, contract.DetailAnswerCut, 429, "7"}, answer)
+	require.Equal(t, Answer{Outcome: contract.OutcomeResponse, Detail: contract.DetailAnswerCut, Status: 429, RetryAfter: "7"}, answer)
 	require.Equal(t, contract.CallbackPath, got.URL.RequestURI())
 	require.Equal(t, "body", string(body))
 	require.Equal(t, "dlv_1", got.Header.Get("Webhook-Id"))
@@ -59,9 +59,29 @@ func TestTheStatementBindsTargetSubscriptionAndDelivery(t *testing.T) {
 	require.Equal(t, contract.Callback{Target: call().Target, Subscription: "sub_1", Delivery: "dlv_1", Timeouts: contract.Timeouts{Total: contract.Duration(3 * time.Second)}}, stated)
 }
 
+func TestAMethodIsStatedAndAnAnswerIsKeptWhenAskedFor(t *testing.T) {
+	var got *http.Request
+	c, signer := client(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		w.Header().Set(contract.HeaderOutcome, "response")
+		w.Header().Set("WebHook-Allowed-Origin", "*")
+		_, _ = w.Write([]byte("challenge"))
+	})
+	asked := call()
+	asked.Method, asked.Keep = http.MethodOptions, true
+	answer, err := c.Do(context.Background(), asked)
+	require.NoError(t, err)
+	require.Equal(t, "challenge", string(answer.Body))
+	require.Equal(t, "*", answer.Header.Get("WebHook-Allowed-Origin"))
+	require.Equal(t, http.MethodPost, got.Method, "on the gateway's route")
+	stated, err := signer.VerifyCallback(got.Header.Get(contract.HeaderStatement))
+	require.NoError(t, err)
+	require.Equal(t, http.MethodOptions, stated.Method)
+}
+
 func TestAnAnswerOfTheGatewayItselfHasNoOutcome(t *testing.T) {
 	c, _ := client(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-	answer, err := c.Post(context.Background(), call())
+	answer, err := c.Do(context.Background(), call())
 	require.NoError(t, err)
 	require.Equal(t, Answer{Status: 503}, answer)
 }
@@ -73,7 +93,7 @@ func TestARedirectOfTheEndpointIsNotFollowed(t *testing.T) {
 		w.Header().Set(contract.HeaderOutcome, "response")
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
 	})
-	answer, err := c.Post(context.Background(), call())
+	answer, err := c.Do(context.Background(), call())
 	require.NoError(t, err)
 	require.Equal(t, 302, answer.Status)
 	require.Equal(t, 1, calls)
@@ -82,7 +102,7 @@ func TestARedirectOfTheEndpointIsNotFollowed(t *testing.T) {
 func TestAGatewayThatCanNotBeReachedIsAnErrorWithoutSecrets(t *testing.T) {
 	c, _ := client(t, func(http.ResponseWriter, *http.Request) {})
 	c.pool.Dial = func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, "127.0.0.1:1") }
-	answer, err := c.Post(context.Background(), call())
+	answer, err := c.Do(context.Background(), call())
 	require.Error(t, err)
 	require.Equal(t, Answer{}, answer)
 	require.NotContains(t, err.Error(), "consumer.example")
@@ -95,7 +115,7 @@ func TestAGatewayThatHangsIsGivenUp(t *testing.T) {
 	defer close(release)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	_, err := c.Post(ctx, call())
+	_, err := c.Do(ctx, call())
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
@@ -131,7 +151,7 @@ func TestAConnectionIsUsedAgain(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	for range 10 {
-		_, err := c.Post(context.Background(), call())
+		_, err := c.Do(context.Background(), call())
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 1, opened.Load())
@@ -145,7 +165,7 @@ func TestAnAnswerWhoseBodyBreaksCounts(t *testing.T) {
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	answer, err := c.Post(context.Background(), call())
+	answer, err := c.Do(context.Background(), call())
 	require.NoError(t, err)
 	require.Equal(t, Answer{Outcome: contract.OutcomeResponse, Status: 200}, answer)
 }
@@ -156,7 +176,7 @@ func TestACallSetsNoFramingAndNoSecondLine(t *testing.T) {
 	evil := call()
 	evil.Header = http.Header{"Host": {"evil"}, "Content-Length": {"1"}, "Transfer-Encoding": {"chunked"}, "Connection": {"close"},
 		contract.HeaderStatement: {"forged"}, "X-Team": {"a\r\nX-Injected: 1"}, "X-Bad: 1\r\nX-Injected": {"1"}}
-	_, err := c.Post(context.Background(), evil)
+	_, err := c.Do(context.Background(), evil)
 	require.NoError(t, err)
 	require.NotEqual(t, "evil", got.Host)
 	require.EqualValues(t, 4, got.ContentLength)
@@ -176,12 +196,12 @@ func TestAGatewayOverTLS(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	_, err = c.Post(context.Background(), call())
+	_, err = c.Do(context.Background(), call())
 	require.ErrorContains(t, err, "TLS handshake")
 	c.secure.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	c.secure.ServerName = "example.com"
 	for range 3 {
-		answer, err := c.Post(context.Background(), call())
+		answer, err := c.Do(context.Background(), call())
 		require.NoError(t, err)
 		require.Equal(t, contract.OutcomeResponse, answer.Outcome)
 	}
@@ -198,14 +218,14 @@ func TestAnAnswerThatIsNoneIsAnError(t *testing.T) {
 				_, _ = io.WriteString(conn, says)
 				_ = conn.Close()
 			})
-			answer, err := c.Post(context.Background(), call())
+			answer, err := c.Do(context.Background(), call())
 			require.Error(t, err)
 			require.Equal(t, Answer{}, answer)
 		})
 	}
 }
 
-func BenchmarkPost(b *testing.B) {
+func BenchmarkDo(b *testing.B) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(contract.HeaderOutcome, "response") }))
 	defer server.Close()
 	signer, err := contract.NewSigner([]byte(strings.Repeat("k", 32)), time.Now)
@@ -216,7 +236,7 @@ func BenchmarkPost(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := c.Post(context.Background(), call()); err != nil {
+			if _, err := c.Do(context.Background(), call()); err != nil {
 				b.Error(err)
 				return
 			}

@@ -3,6 +3,8 @@ package contract
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -34,6 +36,8 @@ type Caller struct {
 
 // Callback is what the callback service says of one call: exactly this target, for this subscription and delivery.
 type Callback struct {
+	// Method is POST, or OPTIONS to ask whether callbacks are wanted (CloudEvents HTTP webhook 1.0, section 4); empty for POST.
+	Method       string
 	Target       string
 	Subscription string
 	Delivery     string
@@ -76,6 +80,7 @@ type callerClaims struct {
 }
 
 type callbackClaims struct {
+	Method    string `json:"method,omitempty"`
 	Target    string `json:"target"`
 	TimeoutMS int64  `json:"timeout_ms,omitempty"`
 	ConnectMS int64  `json:"connect_ms,omitempty"`
@@ -103,7 +108,7 @@ func (s *Signer) VerifyCaller(token string) (Caller, error) {
 
 // SignCallback states one callback.
 func (s *Signer) SignCallback(c Callback) (string, error) {
-	return s.sign(callbackClaims{c.Target, milliseconds(c.Timeouts.Total), milliseconds(c.Timeouts.Connect), milliseconds(c.Timeouts.Header),
+	return s.sign(callbackClaims{c.Method, c.Target, milliseconds(c.Timeouts.Total), milliseconds(c.Timeouts.Connect), milliseconds(c.Timeouts.Header),
 		s.registered(issuerCallback, audienceCallback, c.Subscription, c.Delivery)})
 }
 
@@ -113,13 +118,18 @@ func (s *Signer) VerifyCallback(token string) (Callback, error) {
 	if err := s.verify(s.callback, token, &claims); err != nil {
 		return Callback{}, err
 	}
-	c := Callback{Target: claims.Target, Subscription: claims.Subject, Delivery: claims.ID,
+	c := Callback{Method: claims.Method, Target: claims.Target, Subscription: claims.Subject, Delivery: claims.ID,
 		Timeouts: Timeouts{Total: duration(claims.TimeoutMS), Connect: duration(claims.ConnectMS), Header: duration(claims.HeaderMS)}}
 	if c.Target == "" || c.Subscription == "" || c.Delivery == "" || min(c.Timeouts.Total, c.Timeouts.Connect, c.Timeouts.Header) < 0 {
 		return Callback{}, fmt.Errorf("%w: target, subscription and delivery are all needed", ErrStatement)
 	}
+	if !slices.Contains(callbackMethods, c.Method) {
+		return Callback{}, fmt.Errorf("%w: a callback is made with POST or OPTIONS", ErrStatement)
+	}
 	return c, nil
 }
+
+var callbackMethods = []string{"", http.MethodPost, http.MethodOptions}
 
 func milliseconds(d Duration) int64 { return time.Duration(d).Milliseconds() }
 func duration(milliseconds int64) Duration {

@@ -134,6 +134,8 @@ func TestRefusedStatements(t *testing.T) {
 	}
 	for name, c := range map[string]Callback{
 		"no target": {Subscription: "s", Delivery: "d"}, "no subscription": {Target: "t", Delivery: "d"}, "no delivery": {Target: "t", Subscription: "s"},
+		"another method":   {Method: "DELETE", Target: "t", Subscription: "s", Delivery: "d"},
+		"a lower-case one": {Method: "options", Target: "t", Subscription: "s", Delivery: "d"},
 		"negative timeout": {Target: "t", Subscription: "s", Delivery: "d", Timeouts: Timeouts{Total: Duration(-time.Second)}},
 	} {
 		token, err := s.SignCallback(c)

@@ -4,6 +4,7 @@ package egress
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -133,7 +134,7 @@ func cause(ctx context.Context, err error) error {
 }
 
 func outgoingRequest(ctx context.Context, r *http.Request, body *inbound, grant pass.Grant) (*http.Request, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "", nil)
+	request, err := http.NewRequestWithContext(ctx, cmp.Or(grant.Method, http.MethodPost), "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}

@@ -46,6 +46,23 @@ func TestTheTargetIsCalledExactlyAsItIs(t *testing.T) {
 	}
 }
 
+func TestTheMethodIsTheGrantsAndTheGrantOfConsentComesBack(t *testing.T) {
+	got := make(chan string, 1)
+	endpoint := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got <- r.Method + " " + r.Header.Get("Webhook-Request-Origin")
+		w.Header().Set("WebHook-Allowed-Origin", "webhooks.example")
+		w.Header().Set("WebHook-Allowed-Rate", "120")
+	})
+	b := newBench(t)
+	res := b.post(b.issue(pass.Grant{Method: http.MethodOptions, Target: parse(t, endpoint.URL)}), nil, "WebHook-Request-Origin", "webhooks.example")
+	if asked := <-got; asked != "OPTIONS webhooks.example" {
+		t.Errorf("the endpoint got %s", asked)
+	}
+	if res.outcome != contract.OutcomeResponse || res.header.Get("WebHook-Allowed-Origin") != "webhooks.example" || res.header.Get("WebHook-Allowed-Rate") != "120" {
+		t.Errorf("got %+v", res)
+	}
+}
+
 func TestABodyArrivesByteForByte(t *testing.T) {
 	for _, size := range []int{0, 1, maxBuffered, maxBuffered + 1, 5 << 20} {
 		for _, known := range []bool{true, false} {

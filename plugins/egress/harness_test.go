@@ -99,11 +99,21 @@ func (b *bench) pass(target string, timeout time.Duration) string {
 
 func (b *bench) passFor(target string, timeouts contract.Timeouts) string {
 	b.t.Helper()
+	return b.issue(pass.Grant{Target: parse(b.t, target), Timeouts: timeouts})
+}
+
+func parse(t testing.TB, target string) *url.URL {
+	t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	p, err := b.book.Issue(pass.Grant{Target: u, Timeouts: timeouts})
+	return u
+}
+
+func (b *bench) issue(grant pass.Grant) string {
+	b.t.Helper()
+	p, err := b.book.Issue(grant)
 	if err != nil {
 		b.t.Fatal(err)
 	}

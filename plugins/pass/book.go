@@ -28,6 +28,8 @@ var ErrFull = errors.New("too many passes outstanding")
 
 // Grant is what a pass opens.
 type Grant struct {
+	// Method is what the endpoint gets; empty for POST.
+	Method string
 	// Target is called exactly as it is; nobody changes it.
 	Target *url.URL
 	// Timeouts bound the call; zero means the egress's default.
