@@ -16,10 +16,12 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/callbackproxy"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/egress"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/once"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/subscribe"
 )
@@ -29,6 +31,8 @@ const (
 	drainTimeout = 20 * time.Second
 	// redeemTimeout is how long of it calls with a pass have to reach the egress.
 	redeemTimeout = 2 * time.Second
+	// usedStatements bounds the statements that are remembered as used: 20,000 callbacks per second, 16 MiB.
+	usedStatements = 1 << 20
 	// orphanEvery is how often to look whether the gateway still lives.
 	orphanEvery = time.Second
 )
@@ -100,7 +104,8 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 	p.handlers = map[string]filter.Handler{
 		subscribe.Name: subscribe.New(p.parts.gateway, p.parts.store, time.Now, log),
 		callbackproxy.Name: &callbackproxy.Handler{
-			Signer: p.parts.callback, Policy: p.parts.policy, Book: p.book,
+			Signer: p.parts.callback, Policy: p.parts.policy, Book: p.book, Log: log,
+			Used:  once.New(contract.CallbackLife+2*contract.StatementLeeway, usedStatements, time.Now),
 			Ready: func() bool { return p.server.Ready() },
 		},
 	}

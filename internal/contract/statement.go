@@ -1,10 +1,12 @@
 package contract
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -18,11 +20,14 @@ const (
 	issuerCallback       = "apisix-webhooks/callback-service"
 )
 
-// StatementLife is how long a statement holds.
-const StatementLife = 60 * time.Second
-
-// MinKeyBytes is the shortest HMAC key that is taken (RFC 7518, section 3.2: no shorter than the hash).
-const MinKeyBytes = 32
+const (
+	// CallerLife is how long a statement about a caller holds: the gateway makes it before the call's body is there.
+	CallerLife = 30 * time.Second
+	// CallbackLife is how long a statement about a callback holds: one hop's connection and head.
+	CallbackLife = 15 * time.Second
+	// StatementLeeway is how far the clocks of two parts may be apart.
+	StatementLeeway = 5 * time.Second
+)
 
 // ErrStatement is what every refused statement wraps. Its text never holds the statement.
 var ErrStatement = errors.New("statement refused")
@@ -32,6 +37,11 @@ type Caller struct {
 	Consumer string
 	Resource string
 	Action   string
+	// Method and Path are those of the very call, the path as the consumer sent it.
+	Method string
+	Path   string
+	// Statement is the statement's own id: a fresh one for each, set by VerifyCaller. It is to be accepted once.
+	Statement string
 }
 
 // Callback is what the callback service says of one call: exactly this target, for this subscription and delivery.
@@ -41,47 +51,53 @@ type Callback struct {
 	Target       string
 	Subscription string
 	Delivery     string
+	// Statement is the statement's own id: a fresh one for each attempt, set by VerifyCallback. It is to be accepted once.
+	Statement string
 	// Timeouts bound the call at the egress. Zero means the egress's default.
 	Timeouts Timeouts
 }
 
-// Signer makes and checks statements with one HMAC-SHA-256 key, as compact JWTs (RFC 7519).
+// Signer makes and checks statements with HMAC-SHA-256, as compact JWTs (RFC 7519). Of several keys the first signs and all
+// verify. It is safe for concurrent use.
 type Signer struct {
-	key []byte
-	now func() time.Time
+	ring atomic.Pointer[ring]
+	now  func() time.Time
 
-	keys              jwt.Keyfunc
 	callers, callback *jwt.Parser
 }
 
 // NewSigner refuses a key shorter than MinKeyBytes. now is the clock, time.Now in production.
 func NewSigner(key []byte, now func() time.Time) (*Signer, error) {
-	if len(key) < MinKeyBytes {
-		return nil, fmt.Errorf("the key has %d bytes: give at least %d", len(key), MinKeyBytes)
-	}
-	return &Signer{
-		key: key, now: now, keys: func(*jwt.Token) (any, error) { return key, nil },
+	s := &Signer{
+		now:      now,
 		callers:  parser(now, issuerGateway, audienceSubscription),
 		callback: parser(now, issuerCallback, audienceCallback),
-	}, nil
+	}
+	if err := s.SetKeys(key); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // parser takes one kind of statement. It is safe for concurrent use.
 func parser(now func() time.Time, issuer, audience string) *jwt.Parser {
 	return jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithTimeFunc(now),
 		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
-		jwt.WithLeeway(5*time.Second))
+		jwt.WithLeeway(StatementLeeway))
 }
 
 type callerClaims struct {
 	Resource string `json:"resource"`
 	Action   string `json:"action"`
+	Method   string `json:"method"`
+	Path     string `json:"path"`
 	jwt.RegisteredClaims
 }
 
 type callbackClaims struct {
 	Method    string `json:"method,omitempty"`
 	Target    string `json:"target"`
+	Delivery  string `json:"delivery"`
 	TimeoutMS int64  `json:"timeout_ms,omitempty"`
 	ConnectMS int64  `json:"connect_ms,omitempty"`
 	HeaderMS  int64  `json:"header_ms,omitempty"`
@@ -90,35 +106,37 @@ type callbackClaims struct {
 
 // SignCaller states who calls and for which resource.
 func (s *Signer) SignCaller(c Caller) (string, error) {
-	return s.sign(callerClaims{c.Resource, c.Action, s.registered(issuerGateway, audienceSubscription, c.Consumer, NewID("st"))})
+	return s.sign(callerClaims{c.Resource, c.Action, c.Method, c.Path, s.registered(issuerGateway, audienceSubscription, c.Consumer, CallerLife)})
 }
 
 // VerifyCaller returns the caller of a statement, or an error that wraps ErrStatement.
 func (s *Signer) VerifyCaller(token string) (Caller, error) {
 	var claims callerClaims
-	if err := s.verify(s.callers, token, &claims); err != nil {
+	if err := s.verify(s.callers, token, &claims, &claims.RegisteredClaims, CallerLife); err != nil {
 		return Caller{}, err
 	}
-	c := Caller{Consumer: claims.Subject, Resource: claims.Resource, Action: claims.Action}
-	if c.Consumer == "" || c.Resource == "" || c.Action == "" {
-		return Caller{}, fmt.Errorf("%w: consumer, resource and action are all needed", ErrStatement)
+	c := Caller{
+		Consumer: claims.Subject, Resource: claims.Resource, Action: claims.Action, Method: claims.Method, Path: claims.Path, Statement: claims.ID,
+	}
+	if c.Consumer == "" || c.Resource == "" || c.Action == "" || c.Method == "" || c.Path == "" {
+		return Caller{}, fmt.Errorf("%w: consumer, resource, action, method and path are all needed", ErrStatement)
 	}
 	return c, nil
 }
 
 // SignCallback states one callback.
 func (s *Signer) SignCallback(c Callback) (string, error) {
-	return s.sign(callbackClaims{c.Method, c.Target, milliseconds(c.Timeouts.Total), milliseconds(c.Timeouts.Connect), milliseconds(c.Timeouts.Header),
-		s.registered(issuerCallback, audienceCallback, c.Subscription, c.Delivery)})
+	return s.sign(callbackClaims{c.Method, c.Target, c.Delivery, milliseconds(c.Timeouts.Total), milliseconds(c.Timeouts.Connect), milliseconds(c.Timeouts.Header),
+		s.registered(issuerCallback, audienceCallback, c.Subscription, CallbackLife)})
 }
 
 // VerifyCallback returns the callback of a statement, or an error that wraps ErrStatement.
 func (s *Signer) VerifyCallback(token string) (Callback, error) {
 	var claims callbackClaims
-	if err := s.verify(s.callback, token, &claims); err != nil {
+	if err := s.verify(s.callback, token, &claims, &claims.RegisteredClaims, CallbackLife); err != nil {
 		return Callback{}, err
 	}
-	c := Callback{Method: claims.Method, Target: claims.Target, Subscription: claims.Subject, Delivery: claims.ID,
+	c := Callback{Method: claims.Method, Target: claims.Target, Subscription: claims.Subject, Delivery: claims.Delivery, Statement: claims.ID,
 		Timeouts: Timeouts{Total: duration(claims.TimeoutMS), Connect: duration(claims.ConnectMS), Header: duration(claims.HeaderMS)}}
 	if c.Target == "" || c.Subscription == "" || c.Delivery == "" || min(c.Timeouts.Total, c.Timeouts.Connect, c.Timeouts.Header) < 0 {
 		return Callback{}, fmt.Errorf("%w: target, subscription and delivery are all needed", ErrStatement)
@@ -136,28 +154,34 @@ func duration(milliseconds int64) Duration {
 	return Duration(milliseconds) * Duration(time.Millisecond)
 }
 
-func (s *Signer) registered(issuer, audience, subject, id string) jwt.RegisteredClaims {
+// registered has a fresh id, which makes each statement another one.
+func (s *Signer) registered(issuer, audience, subject string, life time.Duration) jwt.RegisteredClaims {
 	now := s.now()
 	return jwt.RegisteredClaims{
-		Issuer: issuer, Audience: jwt.ClaimStrings{audience}, Subject: subject, ID: id,
-		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(StatementLife)),
+		Issuer: issuer, Audience: jwt.ClaimStrings{audience}, Subject: subject, ID: NewID("st"),
+		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(life)),
 	}
 }
 
-// header is that of all statements. The library only reads it.
-var header = map[string]any{"typ": "JWT", "alg": jwt.SigningMethodHS256.Alg()}
-
 func (s *Signer) sign(claims jwt.Claims) (string, error) {
-	token, err := (&jwt.Token{Header: header, Claims: claims, Method: jwt.SigningMethodHS256}).SignedString(s.key)
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", fmt.Errorf("signing a statement: %w", err)
 	}
-	return token, nil
+	return s.ring.Load().first.sign(payload)
 }
 
-func (s *Signer) verify(parser *jwt.Parser, token string, claims jwt.Claims) error {
-	if _, err := parser.ParseWithClaims(token, claims, s.keys); err != nil {
+// verify reads a statement. Whatever holds for longer than is remembered which statements were used is refused: registered is
+// the claims' own.
+func (s *Signer) verify(parser *jwt.Parser, token string, claims jwt.Claims, registered *jwt.RegisteredClaims, life time.Duration) error {
+	if _, err := parser.ParseWithClaims(token, claims, s.ring.Load().find); err != nil {
 		return fmt.Errorf("%w: %w", ErrStatement, err)
+	}
+	switch issued := registered.IssuedAt; {
+	case registered.ID == "":
+		return fmt.Errorf("%w: it has no id", ErrStatement)
+	case issued == nil || registered.ExpiresAt.Sub(issued.Time) > life:
+		return fmt.Errorf("%w: it holds for longer than %v", ErrStatement, life)
 	}
 	return nil
 }

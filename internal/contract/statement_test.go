@@ -17,6 +17,8 @@ const key = "a-key-of-the-tests-0123456789-abcdefgh"
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
+var anyCaller = Caller{Consumer: "con_1", Resource: "orders", Action: ActionSubscribe, Method: "POST", Path: "/orders/subscribe"}
+
 func signerAt(t testing.TB, key string, at time.Time) *Signer {
 	t.Helper()
 	s, err := NewSigner([]byte(key), func() time.Time { return at })
@@ -36,11 +38,13 @@ func TestShortKeysAreRefused(t *testing.T) {
 
 func TestStatements(t *testing.T) {
 	s := signerAt(t, key, now)
-	caller := Caller{Consumer: "con_1", Resource: "orders", Action: ActionSubscribe}
+	caller := anyCaller
 	token, err := s.SignCaller(caller)
 	require.NoError(t, err)
 	got, err := s.VerifyCaller(token)
 	require.NoError(t, err)
+	require.NotEmpty(t, got.Statement)
+	caller.Statement = got.Statement
 	require.Equal(t, caller, got)
 
 	callback := Callback{Target: "https://consumer.example/h?a=b", Subscription: "sub_1", Delivery: "dlv_1", Timeouts: Timeouts{Total: Duration(1500 * time.Millisecond), Connect: Duration(time.Second), Header: Duration(1200 * time.Millisecond)}}
@@ -48,25 +52,48 @@ func TestStatements(t *testing.T) {
 	require.NoError(t, err)
 	gotCallback, err := s.VerifyCallback(token)
 	require.NoError(t, err)
+	require.NotEmpty(t, gotCallback.Statement)
+	callback.Statement = gotCallback.Statement
 	require.Equal(t, callback, gotCallback)
 }
 
-func TestAStatementHoldsForAMinute(t *testing.T) {
-	token, err := signerAt(t, key, now).SignCaller(Caller{"con_1", "orders", ActionPublish})
+func TestAStatementHoldsForItsLifeAndNotForLonger(t *testing.T) {
+	caller, err := signerAt(t, key, now).SignCaller(anyCaller)
 	require.NoError(t, err)
-	for offset, ok := range map[time.Duration]bool{
-		-6 * time.Second: false, -4 * time.Second: true, 0: true, 59 * time.Second: true, 64 * time.Second: true, 66 * time.Second: false, time.Hour: false,
+	callback, err := signerAt(t, key, now).SignCallback(Callback{Target: "https://x.example/", Subscription: "sub_1", Delivery: "dlv_1"})
+	require.NoError(t, err)
+	for life, verify := range map[time.Duration]func(*Signer) error{
+		CallerLife:   func(s *Signer) error { _, err := s.VerifyCaller(caller); return err },
+		CallbackLife: func(s *Signer) error { _, err := s.VerifyCallback(callback); return err },
 	} {
-		_, err := signerAt(t, key, now.Add(offset)).VerifyCaller(token)
-		require.Equal(t, ok, err == nil, "%v: %v", offset, err)
+		for offset, ok := range map[time.Duration]bool{
+			-StatementLeeway - time.Second: false, -StatementLeeway + time.Second: true, 0: true, life + StatementLeeway - time.Second: true,
+			life + StatementLeeway + time.Second: false, time.Hour: false,
+		} {
+			err := verify(signerAt(t, key, now.Add(offset)))
+			require.Equal(t, ok, err == nil, "%v: %v", offset, err)
+		}
 	}
+}
+
+func TestEachStatementHasAnIDOfItsOwn(t *testing.T) {
+	s := signerAt(t, key, now)
+	seen := map[string]bool{}
+	for range 10 {
+		token, err := s.SignCallback(Callback{Target: "https://x.example/", Subscription: "sub_1", Delivery: "dlv_1"})
+		require.NoError(t, err)
+		callback, err := s.VerifyCallback(token)
+		require.NoError(t, err)
+		seen[callback.Statement] = true
+	}
+	require.Len(t, seen, 10)
 }
 
 func TestRefusedStatements(t *testing.T) {
 	s := signerAt(t, key, now)
 	claims := func(change func(jwt.MapClaims)) jwt.MapClaims {
 		c := jwt.MapClaims{"iss": issuerGateway, "aud": audienceSubscription, "sub": "con_1", "resource": "orders", "action": "subscribe",
-			"iat": now.Unix(), "exp": now.Add(time.Minute).Unix()}
+			"method": "POST", "path": "/orders/subscribe", "jti": "st_1", "iat": now.Unix(), "exp": now.Add(CallerLife).Unix()}
 		change(c)
 		return c
 	}
@@ -79,11 +106,17 @@ func TestRefusedStatements(t *testing.T) {
 			}
 		})
 	}
-	sign := func(method jwt.SigningMethod, key any, c jwt.MapClaims) string {
-		token, err := jwt.NewWithClaims(method, c).SignedString(key)
+	signAs := func(id any, method jwt.SigningMethod, key any, c jwt.MapClaims) string {
+		unsigned := jwt.NewWithClaims(method, c)
+		if id != nil {
+			unsigned.Header["kid"] = id
+		}
+		token, err := unsigned.SignedString(key)
 		require.NoError(t, err)
 		return token
 	}
+	ourID := newSigningKey([]byte(key)).id
+	sign := func(method jwt.SigningMethod, key any, c jwt.MapClaims) string { return signAs(ourID, method, key, c) }
 	hs256 := func(c jwt.MapClaims) string { return sign(jwt.SigningMethodHS256, []byte(key), c) }
 	good := hs256(claims(func(jwt.MapClaims) {}))
 	_, err := s.VerifyCaller(good)
@@ -120,6 +153,14 @@ func TestRefusedStatements(t *testing.T) {
 		"no resource":          hs256(with("resource", nil)),
 		"no action":            hs256(with("action", "")),
 		"resource a list":      hs256(with("resource", []string{"orders"})),
+		"no method":            hs256(with("method", nil)),
+		"no path":              hs256(with("path", "")),
+		"no id":                hs256(with("jti", nil)),
+		"no time of issue":     hs256(with("iat", nil)),
+		"a life too long":      hs256(with("exp", now.Add(CallerLife+time.Second).Unix())),
+		"no key id":            signAs(nil, jwt.SigningMethodHS256, []byte(key), claims(func(jwt.MapClaims) {})),
+		"an unknown key id":    signAs("0123456789abcdef", jwt.SigningMethodHS256, []byte(key), claims(func(jwt.MapClaims) {})),
+		"a key id of no text":  signAs([]string{ourID}, jwt.SigningMethodHS256, []byte(key), claims(func(jwt.MapClaims) {})),
 		"a callback's":         callback,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +188,9 @@ func TestRefusedStatements(t *testing.T) {
 
 func FuzzVerifyCaller(f *testing.F) {
 	s := signerAt(f, key, now)
-	good, err := s.SignCaller(Caller{"con_1", "orders", ActionSubscribe})
+	good, err := s.SignCaller(anyCaller)
+	require.NoError(f, err)
+	want, err := s.VerifyCaller(good)
 	require.NoError(f, err)
 	f.Add(good)
 	f.Add("eyJhbGciOiJub25lIn0.e30.")
@@ -157,7 +200,7 @@ func FuzzVerifyCaller(f *testing.F) {
 		switch {
 		case err != nil && !errors.Is(err, ErrStatement):
 			t.Fatalf("%v is not ErrStatement", err)
-		case err == nil && caller != Caller{"con_1", "orders", ActionSubscribe}:
+		case err == nil && caller != want:
 			t.Fatalf("a statement that nobody signed: %q", token)
 		}
 	})

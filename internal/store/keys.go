@@ -27,5 +27,6 @@ func (k keys) probe() string                    { return k.namespace + ":probe" 
 func (k keys) match(resource string) string     { return k.namespace + ":match:" + resource }            // HASH subscription id → see candidate, active ones only
 func (k keys) changes() string                  { return k.namespace + ":changes" }                      // STREAM what changes in the matches of all resources, see changes.go
 func (k keys) fanOut(event string) string       { return k.namespace + ":fan:" + event }                 // STRING the last subscription id that has its command, under 16 bytes of the event's SHA-256
+func (k keys) used(statement string) string     { return k.namespace + ":used:" + statement }            // STRING who used the statement
 func (k keys) list(consumer, res string) string { return k.namespace + ":subs:" + consumer + ":" + res } // ZSET created ms → subscription id
 func (k keys) resourceSubs(res string) string   { return k.namespace + ":resource:" + res + ":subs" }    // SET of subscription ids

@@ -8,10 +8,12 @@ import (
 
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
 	"github.com/golang-jwt/jwt/v5"
+	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/once"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
 )
 
@@ -23,6 +25,9 @@ type Handler struct {
 	Signer *contract.Signer
 	Policy *guard.Policy
 	Book   *pass.Book
+	// Used has the statements that were used: each is good for one call.
+	Used *once.Set
+	Log  *zap.Logger
 	// Ready reports whether the egress of this process listens. Until it does, another process may hold its port, and
 	// would know nothing of our passes.
 	Ready func() bool
@@ -47,6 +52,9 @@ func (h *Handler) Handle(_ filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	if !h.Ready() {
 		return filter.Refuse(http.StatusServiceUnavailable, "the egress is not ready: try again").With("Retry-After", "1")
 	}
+	if refusal := h.use(callback.Statement); refusal != nil {
+		return refusal
+	}
 	token, refusal := h.issue(callback)
 	if refusal != nil {
 		return refusal
@@ -55,6 +63,19 @@ func (h *Handler) Handle(_ filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	header.Set(contract.HeaderPass, token)
 	r.SetPath([]byte("/"))
 	return nil
+}
+
+// use refuses a statement that was used before. It comes last of what is about the caller: a call that is told to try again has
+// not used its statement up, though who tries again makes another.
+func (h *Handler) use(statement string) *filter.Refusal {
+	switch err := h.Used.Use(statement); {
+	case err == nil:
+		return nil
+	case errors.Is(err, once.ErrUsed):
+		h.Log.Warn("a callback is refused since its statement was used before: somebody repeats calls to this gateway")
+		return refuse(http.StatusForbidden, contract.OutcomeUnvouched, "the statement was used before: each is good for one call")
+	}
+	return refuse(http.StatusServiceUnavailable, contract.OutcomeOverloaded, "too many calls were made just now: try again").With("Retry-After", "1")
 }
 
 // issue writes the call down for the egress. The target is checked again: the administrator's exceptions may have changed
@@ -84,6 +105,8 @@ func statementFault(err error) string {
 		return "the statement has expired"
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
 		return "the statement is not signed with the key that is wanted"
+	case errors.Is(err, contract.ErrUnknownKey):
+		return "the statement is signed with a key that is not one of ours"
 	}
 	return "the call has no valid statement"
 }

@@ -10,11 +10,13 @@ import (
 
 	"github.com/apache/apisix-go-plugin-runner/pkg/plugin"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/callbackproxy"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/once"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/requesttest"
 )
@@ -41,15 +43,24 @@ func statement(t testing.TB, s *contract.Signer, target string) string {
 
 func valid(t testing.TB) string { return statement(t, signer(t, "c", time.Now), target) }
 
-func unit(t testing.TB) (plugin.Plugin, *pass.Book, *bool) {
+func handler(t testing.TB) (h *callbackproxy.Handler, ready *bool) {
 	t.Helper()
 	policy, err := guard.New(nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	book, ready := pass.NewBook(time.Now), true
-	h := &callbackproxy.Handler{Signer: signer(t, "c", time.Now), Policy: policy, Book: book, Ready: func() bool { return ready }}
-	return filter.NewGate(zap.NewNop(), nil).Plugin(callbackproxy.Name, h), book, &ready
+	ready = new(bool)
+	*ready = true
+	return &callbackproxy.Handler{
+		Signer: signer(t, "c", time.Now), Policy: policy, Book: pass.NewBook(time.Now), Used: once.New(time.Minute, 1<<16, time.Now), Log: zap.NewNop(),
+		Ready: func() bool { return *ready },
+	}, ready
+}
+
+func unit(t testing.TB) (plugin.Plugin, *pass.Book, *bool) {
+	t.Helper()
+	h, ready := handler(t)
+	return filter.NewGate(zap.NewNop(), nil).Plugin(callbackproxy.Name, h), h.Book, ready
 }
 
 func TestACallWithAStatementGoesOnWithAPassForExactlyItsTarget(t *testing.T) {
@@ -146,6 +157,59 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+func TestAStatementIsGoodForOneCall(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	h, _ := handler(t)
+	h.Log = zap.New(core)
+	p := filter.NewGate(zap.NewNop(), nil).Plugin(callbackproxy.Name, h)
+	statement := valid(t)
+	call := func() *requesttest.Answer {
+		return requesttest.Call(t, "{}", requesttest.New(t, "POST", "/-/callback", contract.HeaderStatement, statement), p)
+	}
+	if a := call(); a != nil {
+		t.Fatalf("the first call is refused: %+v", a)
+	}
+	for range 2 {
+		if a := call(); a == nil || a.Status != http.StatusForbidden || a.Header.Get(contract.HeaderOutcome) != "unvouched" || !strings.Contains(string(a.Body), "used before") {
+			t.Fatalf("got %+v", a)
+		}
+	}
+	if h.Book.Outstanding() != 1 {
+		t.Errorf("%d passes were issued", h.Book.Outstanding())
+	}
+	if logs.Len() != 2 || strings.Contains(fmt.Sprint(logs.All()), statement) {
+		t.Errorf("the log says %v", logs.All())
+	}
+}
+
+// Who is told to try again has not used up anything.
+func TestACallBeforeTheEgressListensUsesNothingUp(t *testing.T) {
+	p, _, ready := unit(t)
+	statement := valid(t)
+	for _, *ready = range []bool{false, true} {
+		a := requesttest.Call(t, "{}", requesttest.New(t, "POST", "/-/callback", contract.HeaderStatement, statement), p)
+		if (a == nil) != *ready {
+			t.Fatalf("got %+v", a)
+		}
+	}
+}
+
+func TestWhenTooManyStatementsAreRememberedCallsAreRefused(t *testing.T) {
+	h, _ := handler(t)
+	h.Used = once.New(time.Minute, 1, time.Now)
+	p := filter.NewGate(zap.NewNop(), nil).Plugin(callbackproxy.Name, h)
+	overloaded := 0
+	for range 200 {
+		a := requesttest.Call(t, "{}", requesttest.New(t, "POST", "/-/callback", contract.HeaderStatement, valid(t)), p)
+		if a != nil && a.Status == http.StatusServiceUnavailable && a.Header.Get(contract.HeaderOutcome) == "overloaded" {
+			overloaded++
+		}
+	}
+	if overloaded < 200-64 {
+		t.Fatalf("%d of 200 calls were refused", overloaded)
+	}
+}
+
 func TestCallsAreRefusedUntilTheEgressListens(t *testing.T) {
 	p, _, ready := unit(t)
 	*ready = false
@@ -191,7 +255,8 @@ func TestOtherRoutesAreLeftUntouched(t *testing.T) {
 }
 
 func BenchmarkCallback(b *testing.B) {
-	p, book, _ := unit(b)
+	h, _ := handler(b)
+	p := filter.NewGate(zap.NewNop(), nil).Plugin(callbackproxy.Name, h)
 	conf, _ := p.ParseConf([]byte("{}"))
 	r := requesttest.New(b, "POST", "/-/callback", contract.HeaderStatement, valid(b), "host", "gateway", "user-agent", "apisix-webhooks/1",
 		"content-type", "application/cloudevents+json", "content-length", "900", "webhook-id", "dlv_1", "webhook-timestamp", "1",
@@ -199,9 +264,10 @@ func BenchmarkCallback(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Reset()
+		h.Used = once.New(time.Minute, 1, time.Now) // the one statement is good each time
 		if requesttest.Run(b, conf, r, p) != nil {
 			b.Fatal("refused")
 		}
-		book.Redeem(r.Header().Get(contract.HeaderPass))
+		h.Book.Redeem(r.Header().Get(contract.HeaderPass))
 	}
 }

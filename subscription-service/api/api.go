@@ -84,7 +84,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 
 	watch := newObserver(o.Log, o.Metrics, o.Now)
 	return &API{
-		Gateway: watch.observe(withPolicy(o.Policy, vouched(o.Signer, routed(routes.gateway)))),
+		Gateway: watch.observe(withPolicy(o.Policy, newGate(o.Signer, o.Store, o.Metrics).vouched(routed(routes.gateway)))),
 		Admin:   watch.observe(routed(admin)),
 	}, nil
 }

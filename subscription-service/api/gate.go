@@ -4,12 +4,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
 type callerKey struct{}
@@ -20,13 +25,40 @@ func callerOf(ctx context.Context) contract.Caller {
 	return caller
 }
 
-// vouched lets a request through only with exactly one statement of the gateway, about this resource and this kind of call.
-// It comes before everything else: before routing, and before the body is read.
-func vouched(signer *contract.Signer, next http.Handler) http.Handler {
+// gate lets the consumers' calls in.
+type gate struct {
+	signer  *contract.Signer
+	store   *store.Store
+	refused *prometheus.CounterVec
+}
+
+func newGate(signer *contract.Signer, kept *store.Store, metrics prometheus.Registerer) *gate {
+	g := &gate{signer: signer, store: kept, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "webhook_statements_refused_total", Help: "Calls without a statement of the gateway that holds for them, by reason.",
+	}, []string{"reason"})}
+	metrics.MustRegister(g.refused)
+	return g
+}
+
+// refusal is why a call is not let in.
+type refusal struct{ reason, detail string }
+
+var (
+	unvouched    = &refusal{"invalid", "this call lacks the gateway's statement about its caller: call through the gateway"}
+	notThisCall  = &refusal{"other_call", "the gateway's statement is about another call: call through the gateway"}
+	tooLate      = &refusal{"expired", "the gateway's statement has expired: a call must arrive within " + contract.CallerLife.String() + ", its body too"}
+	usedBefore   = &refusal{"used", "the gateway's statement was used before: each is good for one call"}
+	cannotBeTold = &refusal{"unavailable", "the store can't be reached, which knows whether this call was made before: try again"}
+)
+
+// vouched lets a request through only with exactly one statement of the gateway, about this very call, and only once. It comes
+// before everything else: before routing, and before the body is read.
+func (g *gate) vouched(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller, ok := callerFor(signer, r)
-		if !ok {
-			unauthorized(w, "this call lacks the gateway's statement about its caller: call through the gateway")
+		caller, why := g.callerFor(r)
+		if why != nil {
+			g.refused.WithLabelValues(why.reason).Inc()
+			why.write(w)
 			return
 		}
 		recordOf(r.Context()).consumer = caller.Consumer
@@ -36,17 +68,51 @@ func vouched(signer *contract.Signer, next http.Handler) http.Handler {
 	})
 }
 
-func callerFor(signer *contract.Signer, r *http.Request) (contract.Caller, bool) {
+func (g *gate) callerFor(r *http.Request) (contract.Caller, *refusal) {
 	statements := r.Header.Values(contract.HeaderStatement)
 	if len(statements) != 1 {
-		return contract.Caller{}, false
+		return contract.Caller{}, unvouched
 	}
-	caller, err := signer.VerifyCaller(statements[0])
-	if err != nil {
-		return contract.Caller{}, false
+	caller, err := g.signer.VerifyCaller(statements[0])
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return contract.Caller{}, tooLate
+	case err != nil:
+		return contract.Caller{}, unvouched
+	case !about(caller, r):
+		return contract.Caller{}, notThisCall
 	}
+	return caller, g.once(r, caller.Statement)
+}
+
+// once uses a statement up. It comes last: what is refused anyway uses up nothing.
+func (g *gate) once(r *http.Request, statement string) *refusal {
+	first, err := g.store.UseStatement(r.Context(), statement, contract.CallerLife+2*contract.StatementLeeway)
+	switch {
+	case err != nil:
+		recordOf(r.Context()).err = err
+		return cannotBeTold
+	case !first:
+		return usedBefore
+	}
+	return nil
+}
+
+// about reports whether a statement is about this call. The path is compared decoded, and what is asked for is read from the path
+// as it was sent.
+func about(caller contract.Caller, r *http.Request) bool {
 	resource, actions := asked(r)
-	return caller, caller.Resource == resource && slices.Contains(actions, caller.Action)
+	return caller.Method == r.Method && contract.GatewayPrefix+caller.Path == r.URL.Path &&
+		caller.Resource == resource && slices.Contains(actions, caller.Action)
+}
+
+func (why *refusal) write(w http.ResponseWriter) {
+	if why == cannotBeTold {
+		w.Header().Set("Retry-After", "1")
+		writeProblem(w, contract.NewProblem(http.StatusServiceUnavailable, why.detail))
+		return
+	}
+	unauthorized(w, why.detail)
 }
 
 // asked returns the resource of a call by its path, and the actions of which one is enough; a path of neither kind asks for

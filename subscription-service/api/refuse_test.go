@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 )
 
 // bad is a body and where its fault is; message is a part of what is said of it.
@@ -249,50 +250,62 @@ func TestBodyLimitsAndMediaTypes(t *testing.T) {
 func TestStatements(t *testing.T) {
 	w := newWorld(t)
 	acme := w.consumer("acme", "orders", "payments")
-	ours := contract.Caller{Consumer: acme, Resource: "orders", Action: "subscribe"}
+	now := w.clock.Now()
 	sign := func(key string, at time.Time, c contract.Caller) string {
 		signer, err := contract.NewSigner([]byte(key), func() time.Time { return at })
 		require.NoError(t, err)
 		return must(signer.SignCaller(c))(t)
 	}
-	now := w.clock.Now()
-	good := sign(gatewayKey, now, ours)
+	about := func(method, path string) contract.Caller {
+		return contract.Caller{Consumer: acme, Resource: "orders", Action: "subscribe", Method: method, Path: path}
+	}
+	good := func(method, path string) string { return sign(gatewayKey, now, about(method, path)) }
 	callback := must(w.signer.SignCallback(contract.Callback{Target: hook, Subscription: "sub_x", Delivery: "dlv_x"}))(t)
 	unsigned := must(jwt.NewWithClaims(jwt.SigningMethodNone, jwt.MapClaims{
 		"sub": acme, "resource": "orders", "action": "subscribe", "aud": "subscription-service", "iss": "apisix-webhooks/gateway", "exp": now.Add(time.Hour).Unix(),
 	}).SignedString(jwt.UnsafeAllowNoneSignatureType))(t)
-	refused := map[string][]string{
-		"none":             nil,
-		"empty":            {""},
-		"two":              {good, good},
-		"two in one":       {good + "," + good},
-		"nonsense":         {"x.y.z"},
-		"tampered":         {good[:len(good)-2] + "xx"},
-		"another key":      {sign("another-key-of-the-tests-0123456789-abcdef", now, ours)},
-		"expired":          {sign(gatewayKey, now.Add(-2*time.Minute), ours)},
-		"from the future":  {sign(gatewayKey, now.Add(time.Minute), ours)},
-		"another audience": {callback},
-		"no algorithm":     {unsigned},
-		"another resource": {sign(gatewayKey, now, contract.Caller{Consumer: acme, Resource: "payments", Action: "subscribe"})},
-		"another action":   {sign(gatewayKey, now, contract.Caller{Consumer: acme, Resource: "orders", Action: "publish"})},
-		"no consumer":      {sign(gatewayKey, now, contract.Caller{Resource: "orders", Action: "subscribe"})},
+	refused := func(method, path string) map[string][]string {
+		ours, good := about(method, path), good(method, path)
+		but := func(change func(*contract.Caller)) []string {
+			c := ours
+			change(&c)
+			return []string{sign(gatewayKey, now, c)}
+		}
+		return map[string][]string{
+			"none":             nil,
+			"empty":            {""},
+			"two":              {good, good},
+			"two in one":       {good + "," + good},
+			"nonsense":         {"x.y.z"},
+			"tampered":         {good[:len(good)-2] + "xx"},
+			"another key":      {sign("another-key-of-the-tests-0123456789-abcdef", now, ours)},
+			"expired":          {sign(gatewayKey, now.Add(-contract.CallerLife-contract.StatementLeeway-time.Second), ours)},
+			"from the future":  {sign(gatewayKey, now.Add(time.Minute), ours)},
+			"another audience": {callback},
+			"no algorithm":     {unsigned},
+			"another resource": but(func(c *contract.Caller) { c.Resource = "payments" }),
+			"another action":   but(func(c *contract.Caller) { c.Action = "publish" }),
+			"no consumer":      but(func(c *contract.Caller) { c.Consumer = "" }),
+			"another method":   but(func(c *contract.Caller) { c.Method = "PATCH" }),
+			"another path":     but(func(c *contract.Caller) { c.Path += "/sub_y" }),
+			"with the prefix":  but(func(c *contract.Caller) { c.Path = contract.GatewayPrefix + c.Path }),
+		}
 	}
-	paths := []struct{ method, path string }{
-		{"POST", "/gateway/orders/subscribe"}, {"GET", "/gateway/orders/subscribe"}, {"DELETE", "/gateway/orders/subscribe/sub_x"}, {"PUT", "/gateway/orders/subscribe"},
-	}
-	for name, statements := range refused {
-		t.Run(name, func(t *testing.T) {
-			var headers []string
-			for _, s := range statements {
-				headers = append(headers, contract.HeaderStatement, s)
-			}
-			for _, p := range paths {
-				a := w.call(p.method, w.gateway+p.path, "{not JSON", headers...)
+	for _, p := range []struct{ method, path string }{
+		{"POST", "/orders/subscribe"}, {"GET", "/orders/subscribe"}, {"DELETE", "/orders/subscribe/sub_x"}, {"PUT", "/orders/subscribe"},
+	} {
+		for name, statements := range refused(p.method, p.path) {
+			t.Run(name, func(t *testing.T) {
+				var headers []string
+				for _, s := range statements {
+					headers = append(headers, contract.HeaderStatement, s)
+				}
+				a := w.call(p.method, w.gateway+"/gateway"+p.path, "{not JSON", headers...)
 				a.problem(t, http.StatusUnauthorized)
 				require.NotEmpty(t, a.header.Get("WWW-Authenticate"))
-			}
-			require.Zero(t, w.stored(acme, "orders"))
-		})
+				require.Zero(t, w.stored(acme, "orders"))
+			})
+		}
 	}
 	t.Run("every path wants one", func(t *testing.T) {
 		for _, path := range []string{"/", "/healthz", "/metrics", "/openapi.json", "/orders/subscribe", "/gateway", "/gateway/", "/gateway/orders",
@@ -301,16 +314,58 @@ func TestStatements(t *testing.T) {
 			w.call("GET", w.gateway+path, nil).problem(t, http.StatusUnauthorized)
 			w.call("GET", w.gateway+path, nil, "Authorization", "Bearer "+adminToken).problem(t, http.StatusUnauthorized)
 			if !strings.HasPrefix(path, "/gateway/orders/subscribe") && path != "/gateway/orders/events" {
-				w.call("GET", w.gateway+path, nil, contract.HeaderStatement, good).problem(t, http.StatusUnauthorized)
+				w.call("GET", w.gateway+path, nil, contract.HeaderStatement, good("GET", "/orders/subscribe")).problem(t, http.StatusUnauthorized)
+				w.call("GET", w.gateway+path, nil, contract.HeaderStatement, good("GET", strings.TrimPrefix(path, "/gateway"))).problem(t, http.StatusUnauthorized)
 			}
 		}
 	})
 	t.Run("the good one", func(t *testing.T) {
-		require.Equal(t, http.StatusOK, w.call("GET", w.gateway+"/gateway/orders/subscribe", nil, contract.HeaderStatement, good).status)
-		w.call("GET", w.gateway+"/gateway/orders/subscribe/", nil, contract.HeaderStatement, good).problem(t, http.StatusNotFound)
-		w.call("GET", w.gateway+"/gateway/orders/subscribe/sub_x/nothing", nil, contract.HeaderStatement, good).problem(t, http.StatusNotFound)
-		a := w.call("PUT", w.gateway+"/gateway/orders/subscribe", nil, contract.HeaderStatement, good)
+		call := func(method, path string) answer {
+			return w.call(method, w.gateway+"/gateway"+path, nil, contract.HeaderStatement, good(method, path))
+		}
+		require.Equal(t, http.StatusOK, call("GET", "/orders/subscribe").status)
+		call("GET", "/orders/subscribe/").problem(t, http.StatusNotFound)
+		call("GET", "/orders/subscribe/sub_x/nothing").problem(t, http.StatusNotFound)
+		a := call("PUT", "/orders/subscribe")
 		a.problem(t, http.StatusMethodNotAllowed)
 		require.Contains(t, a.header.Get("Allow"), "POST")
 	})
+}
+
+func TestAStatementIsGoodForOneCallOnWhicheverReplica(t *testing.T) {
+	redis, namespace := testkit.Redis(t), testkit.Namespace(t)
+	replicas := []*world{newWorldIn(t, redis, namespace), newWorldIn(t, redis, namespace)}
+	acme := replicas[0].consumer("acme", "orders")
+	statement := must(replicas[0].signer.SignCaller(contract.Caller{Consumer: acme, Resource: "orders", Action: "subscribe", Method: "POST", Path: "/orders/subscribe"}))(t)
+	call := func(w *world) answer {
+		return w.call("POST", w.gateway+"/gateway/orders/subscribe", map[string]any{"callback_url": hook}, contract.HeaderStatement, statement)
+	}
+	require.Equal(t, http.StatusCreated, call(replicas[0]).status)
+	for _, w := range []*world{replicas[0], replicas[1]} {
+		a := call(w)
+		a.problem(t, http.StatusUnauthorized)
+		require.Contains(t, string(a.body), "used before")
+		require.Contains(t, string(w.call("GET", w.admin+"/metrics", nil).body), `webhook_statements_refused_total{reason="used"} 1`)
+	}
+}
+
+func TestWithoutRedisNobodyCanTellWhetherACallWasMadeBefore(t *testing.T) {
+	server := testkit.StartRedis(t)
+	w := newWorldOn(t, server.URL)
+	acme := w.consumer("acme", "orders")
+	server.Stop()
+	a := w.as(acme, "POST", "/orders/events", map[string]any{})
+	a.problem(t, http.StatusServiceUnavailable)
+	require.Equal(t, "1", a.header.Get("Retry-After"))
+	require.Zero(t, w.publisher.calls())
+}
+
+func TestAnExpiredStatementSaysSo(t *testing.T) {
+	w := newWorld(t)
+	acme := w.consumer("acme", "orders")
+	statement := must(w.signer.SignCaller(contract.Caller{Consumer: acme, Resource: "orders", Action: "subscribe", Method: "GET", Path: "/orders/subscribe"}))(t)
+	w.clock.advance(contract.CallerLife + contract.StatementLeeway + time.Second)
+	a := w.call("GET", w.gateway+"/gateway/orders/subscribe", nil, contract.HeaderStatement, statement)
+	a.problem(t, http.StatusUnauthorized)
+	require.Contains(t, string(a.body), "within 30s")
 }

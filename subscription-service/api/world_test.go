@@ -52,13 +52,15 @@ type world struct {
 
 func newWorld(t *testing.T) *world { return newWorldOn(t, testkit.Redis(t)) }
 
-func newWorldOn(t *testing.T, redis string) *world {
+func newWorldOn(t *testing.T, redis string) *world { return newWorldIn(t, redis, testkit.Namespace(t)) }
+
+func newWorldIn(t *testing.T, redis, namespace string) *world {
 	t.Helper()
 	w := &world{t: t, publisher: &fakePublisher{}, clock: &clock{now: time.Now()}, transcript: &lockedBuffer{}}
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), w.transcript, zapcore.DebugLevel))
 	w.app = service.New(log)
 	t.Cleanup(func() { require.NoError(t, w.app.Stop(5*time.Second)) })
-	kept, err := store.Open(store.Options{URL: redis, Namespace: testkit.Namespace(t)})
+	kept, err := store.Open(store.Options{URL: redis, Namespace: namespace})
 	require.NoError(t, err)
 	w.store = kept
 	w.app.OnStop("redis", func(context.Context) error { return kept.Close() })
@@ -80,7 +82,7 @@ func newWorldOn(t *testing.T, redis string) *world {
 	w.admin = "http://" + must(w.app.Listen("admin", "127.0.0.1:0", handlers.Admin))(t)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	w.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	w.client = &http.Client{Transport: stating{transport, w.signer}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return w
 }
 
@@ -201,11 +203,31 @@ func (w *world) as(consumer, method, path string, body any, headers ...string) a
 	return w.call(method, w.gateway+"/gateway"+path, body, append([]string{contract.HeaderStatement, w.statement(consumer, resource, action)}, headers...)...)
 }
 
+// statement stands for a statement about whichever call it is sent with; see stating.
 func (w *world) statement(consumer, resource, action string) string {
-	w.t.Helper()
-	statement, err := w.signer.SignCaller(contract.Caller{Consumer: consumer, Resource: resource, Action: action})
-	require.NoError(w.t, err)
-	return statement
+	return strings.Join([]string{"state", consumer, resource, action}, "|")
+}
+
+// stating makes the statements, as the gateway does: each is good for one call.
+type stating struct {
+	http.RoundTripper
+
+	signer *contract.Signer
+}
+
+func (s stating) RoundTrip(r *http.Request) (*http.Response, error) {
+	parts := strings.Split(r.Header.Get(contract.HeaderStatement), "|")
+	if len(parts) == 4 && parts[0] == "state" {
+		statement, err := s.signer.SignCaller(contract.Caller{
+			Consumer: parts[1], Resource: parts[2], Action: parts[3], Method: r.Method, Path: strings.TrimPrefix(r.URL.Path, contract.GatewayPrefix),
+		})
+		if err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Header.Set(contract.HeaderStatement, statement)
+	}
+	return s.RoundTripper.RoundTrip(r)
 }
 
 // asAdmin calls the admin API.

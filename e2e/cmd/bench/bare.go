@@ -17,7 +17,7 @@ const roleBare = "bare"
 // bareNamespace holds a queue with the very arguments of the callback service's, which the bare pipeline has for itself.
 const bareNamespace = "bench"
 
-// bare is what the whole pipeline is measured against: consume → POST → ack, with nothing kept, signed or tried again.
+// bare is what the whole pipeline is measured against: consume → POST → ack, with nothing kept or tried again, and signed only what the gateway demands.
 type bare struct {
 	AMQPURL string
 	// Gateway is the gateway's callback route; empty: the POST goes straight to the endpoint.
@@ -26,9 +26,9 @@ type bare struct {
 	Prefetch int
 	Targets  []string
 
-	client     http.Client
-	statements atomic.Pointer[[]string]
-	next       atomic.Uint64
+	client http.Client
+	signer *contract.Signer
+	next   atomic.Uint64
 }
 
 func runBare(ctx context.Context) error {
@@ -38,8 +38,7 @@ func runBare(ctx context.Context) error {
 		return err
 	}
 	b.client.Transport = &http.Transport{MaxIdleConnsPerHost: b.Prefetch, DisableCompression: true}
-	signer, err := contract.NewSigner(b.Key, time.Now)
-	if err != nil {
+	if b.signer, err = contract.NewSigner(b.Key, time.Now); err != nil {
 		return err
 	}
 	conn, err := rabbit.Open(ctx, b.AMQPURL, rabbit.Options{Namespace: bareNamespace, Name: "bench bare"})
@@ -47,10 +46,6 @@ func runBare(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := b.state(signer); err != nil {
-		return err
-	}
-	go b.renew(ctx, signer)
 	if err := sayReady(true); err != nil {
 		return err
 	}
@@ -70,48 +65,24 @@ func (b *bare) handle(_ context.Context, batch []*rabbit.Delivery) {
 }
 
 func (b *bare) post(body []byte) bool {
-	i := int(b.next.Add(1)) % len(b.Targets)
-	url, statements := b.Targets[i], *b.statements.Load()
-	if b.Gateway != "" {
+	url, header := b.Targets[int(b.next.Add(1))%len(b.Targets)], http.Header{"Content-Type": {"application/json"}}
+	if b.Gateway != "" { // which takes a statement once
+		statement, err := b.signer.SignCallback(contract.Callback{Target: url, Subscription: "bench", Delivery: "bench"})
+		if err != nil {
+			return false
+		}
+		header[contract.HeaderStatement] = []string{statement}
 		url = b.Gateway
 	}
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return false
 	}
-	req.Header["Content-Type"] = []string{"application/json"}
-	req.Header[contract.HeaderStatement] = statements[i : i+1]
+	req.Header = header
 	resp, err := b.client.Do(req)
 	if err != nil {
 		return false
 	}
 	_, _ = io.Copy(io.Discard, resp.Body)
 	return resp.Body.Close() == nil && resp.StatusCode < http.StatusMultipleChoices
-}
-
-// state makes the statements that calls carry for as long as they hold.
-func (b *bare) state(signer *contract.Signer) error {
-	statements := make([]string, len(b.Targets))
-	for i, target := range b.Targets {
-		statement, err := signer.SignCallback(contract.Callback{Target: target, Subscription: "bench", Delivery: "bench"})
-		if err != nil {
-			return err
-		}
-		statements[i] = statement
-	}
-	b.statements.Store(&statements)
-	return nil
-}
-
-func (b *bare) renew(ctx context.Context, signer *contract.Signer) {
-	ticker := time.NewTicker(contract.StatementLife / 3)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			_ = b.state(signer) // it has worked before
-		}
-	}
 }

@@ -203,7 +203,7 @@ func (b *bench) reportThroughput(pipelines []pipeline, samples [][]sample) {
 		Columns: []string{"per second", "of bare through gateway", "of bare without gateway"}, Rows: rows,
 		Notes: []string{
 			"whole: event → listener → command → callback service → gateway → endpoint; from commands on: without the listener",
-			fmt.Sprintf("bare: consume → POST → ack, a ready-made statement, nothing else; same queue arguments, prefetch %d", b.prefetch),
+			fmt.Sprintf("bare: consume → POST → ack, a statement where the gateway demands one, nothing else; same queue arguments, prefetch %d", b.prefetch),
 		}})
 	b.report.add(costTable(pipelines, samples))
 	b.report.atLeast("a", "throughput of the whole pipeline / bare through the gateway", whole/bareGateway, 0.7)

@@ -59,7 +59,7 @@ func statement(t *testing.T, action string) string {
 	t.Helper()
 	signer, err := contract.NewSigner([]byte(gatewayKey), time.Now)
 	require.NoError(t, err)
-	s, err := signer.SignCaller(contract.Caller{Consumer: "con_x", Resource: "orders", Action: action})
+	s, err := signer.SignCaller(contract.Caller{Consumer: "con_x", Resource: "orders", Action: action, Method: "POST", Path: "/orders/events"})
 	require.NoError(t, err)
 	return s
 }
