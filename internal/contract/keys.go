@@ -43,10 +43,14 @@ func (s *Signer) SetKeys(keys ...[]byte) error {
 	return nil
 }
 
+// KeyIDs name the keys, as their statements do; the first signs. They tell nothing of a random key.
+func (s *Signer) KeyIDs() []string { return s.ring.Load().ids }
+
 // ring is the keys of a Signer at one time. It never changes.
 type ring struct {
 	first *signingKey
 	byID  map[string]*signingKey
+	ids   []string
 }
 
 func newRing(keys [][]byte) (*ring, error) {
@@ -66,6 +70,7 @@ func newRing(keys [][]byte) (*ring, error) {
 		if r.byID[k.id] = k; i == 0 {
 			r.first = k
 		}
+		r.ids = append(r.ids, k.id)
 	}
 	return r, errors.Join(errs...)
 }
