@@ -32,6 +32,8 @@ type Caller struct {
 	Consumer string
 	Resource string
 	Action   string
+	// From is the caller's address as the gateway saw it, for the audit log.
+	From string
 }
 
 // Callback is what the callback service says of one call: exactly this target, for this subscription and delivery.
@@ -76,6 +78,7 @@ func parser(now func() time.Time, issuer, audience string) *jwt.Parser {
 type callerClaims struct {
 	Resource string `json:"resource"`
 	Action   string `json:"action"`
+	From     string `json:"from,omitempty"`
 	jwt.RegisteredClaims
 }
 
@@ -90,7 +93,7 @@ type callbackClaims struct {
 
 // SignCaller states who calls and for which resource.
 func (s *Signer) SignCaller(c Caller) (string, error) {
-	return s.sign(callerClaims{c.Resource, c.Action, s.registered(issuerGateway, audienceSubscription, c.Consumer, NewID("st"))})
+	return s.sign(callerClaims{c.Resource, c.Action, c.From, s.registered(issuerGateway, audienceSubscription, c.Consumer, NewID("st"))})
 }
 
 // VerifyCaller returns the caller of a statement, or an error that wraps ErrStatement.
@@ -99,7 +102,7 @@ func (s *Signer) VerifyCaller(token string) (Caller, error) {
 	if err := s.verify(s.callers, token, &claims); err != nil {
 		return Caller{}, err
 	}
-	c := Caller{Consumer: claims.Subject, Resource: claims.Resource, Action: claims.Action}
+	c := Caller{Consumer: claims.Subject, Resource: claims.Resource, Action: claims.Action, From: claims.From}
 	if c.Consumer == "" || c.Resource == "" || c.Action == "" {
 		return Caller{}, fmt.Errorf("%w: consumer, resource and action are all needed", ErrStatement)
 	}

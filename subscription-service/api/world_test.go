@@ -48,17 +48,22 @@ type world struct {
 	clock      *clock
 	client     *http.Client
 	transcript *lockedBuffer
+	admins     []string // further admin tokens
+	limits     contract.Limits
 }
 
 func newWorld(t *testing.T) *world { return newWorldOn(t, testkit.Redis(t)) }
 
-func newWorldOn(t *testing.T, redis string) *world {
+func newWorldOn(t *testing.T, redis string, set ...func(*world)) *world {
 	t.Helper()
 	w := &world{t: t, publisher: &fakePublisher{}, clock: &clock{now: time.Now()}, transcript: &lockedBuffer{}}
+	for _, s := range set {
+		s(w)
+	}
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), w.transcript, zapcore.DebugLevel))
 	w.app = service.New(log)
 	t.Cleanup(func() { require.NoError(t, w.app.Stop(5*time.Second)) })
-	kept, err := store.Open(store.Options{URL: redis, Namespace: testkit.Namespace(t)})
+	kept, err := store.Open(store.Options{URL: redis, Namespace: testkit.Namespace(t), Service: "subscription-service", MaxSubscriptions: w.limits.MaxSubscriptions})
 	require.NoError(t, err)
 	w.store = kept
 	w.app.OnStop("redis", func(context.Context) error { return kept.Close() })
@@ -72,7 +77,7 @@ func newWorldOn(t *testing.T, redis string) *world {
 	w.app.Go("catalogue", known.Run)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, AdminToken: adminToken,
+		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, Admins: must(api.ParseAdmins(adminToken, w.admins))(t), Limits: w.limits,
 		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
 	}, w.app.Handler())
 	require.NoError(t, err)
@@ -203,7 +208,7 @@ func (w *world) as(consumer, method, path string, body any, headers ...string) a
 
 func (w *world) statement(consumer, resource, action string) string {
 	w.t.Helper()
-	statement, err := w.signer.SignCaller(contract.Caller{Consumer: consumer, Resource: resource, Action: action})
+	statement, err := w.signer.SignCaller(contract.Caller{Consumer: consumer, Resource: resource, Action: action, From: "203.0.113.7"})
 	require.NoError(w.t, err)
 	return statement
 }
