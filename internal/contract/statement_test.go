@@ -36,7 +36,7 @@ func TestShortKeysAreRefused(t *testing.T) {
 
 func TestStatements(t *testing.T) {
 	s := signerAt(t, key, now)
-	caller := Caller{Consumer: "con_1", Resource: "orders", Action: ActionSubscribe}
+	caller := Caller{Consumer: "con_1", Resource: "orders", Action: ActionSubscribe, From: "203.0.113.7"}
 	token, err := s.SignCaller(caller)
 	require.NoError(t, err)
 	got, err := s.VerifyCaller(token)
@@ -52,7 +52,7 @@ func TestStatements(t *testing.T) {
 }
 
 func TestAStatementHoldsForAMinute(t *testing.T) {
-	token, err := signerAt(t, key, now).SignCaller(Caller{"con_1", "orders", ActionPublish})
+	token, err := signerAt(t, key, now).SignCaller(Caller{Consumer: "con_1", Resource: "orders", Action: ActionPublish})
 	require.NoError(t, err)
 	for offset, ok := range map[time.Duration]bool{
 		-6 * time.Second: false, -4 * time.Second: true, 0: true, 59 * time.Second: true, 64 * time.Second: true, 66 * time.Second: false, time.Hour: false,
@@ -147,7 +147,7 @@ func TestRefusedStatements(t *testing.T) {
 
 func FuzzVerifyCaller(f *testing.F) {
 	s := signerAt(f, key, now)
-	good, err := s.SignCaller(Caller{"con_1", "orders", ActionSubscribe})
+	good, err := s.SignCaller(Caller{Consumer: "con_1", Resource: "orders", Action: ActionSubscribe})
 	require.NoError(f, err)
 	f.Add(good)
 	f.Add("eyJhbGciOiJub25lIn0.e30.")
@@ -157,7 +157,7 @@ func FuzzVerifyCaller(f *testing.F) {
 		switch {
 		case err != nil && !errors.Is(err, ErrStatement):
 			t.Fatalf("%v is not ErrStatement", err)
-		case err == nil && caller != Caller{"con_1", "orders", ActionSubscribe}:
+		case err == nil && caller != Caller{Consumer: "con_1", Resource: "orders", Action: ActionSubscribe}:
 			t.Fatalf("a statement that nobody signed: %q", token)
 		}
 	})

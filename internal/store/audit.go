@@ -225,8 +225,8 @@ func (s *Store) auditAfter(ctx context.Context, q AuditQuery, at auditPlace) ([]
 
 // edge is the newest id of a stream that comes after a place.
 func (q AuditQuery) edge(at auditPlace, stream int) string {
-	if until := q.Until.UnixMilli(); !q.Until.IsZero() && until >= 0 && uint64(until) < at.ms {
-		return strconv.FormatInt(until, 10)
+	if until := uint64(max(0, q.Until.UnixMilli())); !q.Until.IsZero() && until < at.ms { // #nosec G115 -- not negative
+		return strconv.FormatUint(until, 10)
 	}
 	if stream > at.stream {
 		return at.id()
