@@ -34,6 +34,7 @@ type config struct {
 	// all others.
 	BulkRate     float64       `env:"WEBHOOK_BULK_RATE" envDefault:"0"`
 	DisableAfter time.Duration `env:"WEBHOOK_DISABLE_AFTER" envDefault:"120h"`
+	AuditEntries int64         `env:"WEBHOOK_AUDIT_ENTRIES" envDefault:"100000"`
 	Shutdown     time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
@@ -63,7 +64,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 		return "", err
 	}
 	app.OnStop("gateway connections", func(context.Context) error { client.Close(); return nil })
-	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace})
+	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace, Service: "callback-service", AuditEntries: c.AuditEntries})
 	if err != nil {
 		return "", err
 	}
@@ -120,6 +121,9 @@ func (c config) check() (*gateway.Client, error) {
 	}
 	if c.DisableAfter <= 0 {
 		errs = append(errs, errors.New("WEBHOOK_DISABLE_AFTER: must be positive, as in 120h"))
+	}
+	if c.AuditEntries < 1 {
+		errs = append(errs, errors.New("WEBHOOK_AUDIT_ENTRIES: use 1 or more"))
 	}
 	if c.Shutdown <= 0 {
 		errs = append(errs, errors.New("WEBHOOK_SHUTDOWN_TIMEOUT: must be positive, as in 20s"))

@@ -51,6 +51,16 @@ type Consumer struct {
 	ID     string  `json:"id"`
 	Name   string  `json:"name"`
 	Grants []Grant `json:"grants"`
+	Limits Limits  `json:"limits,omitzero"`
+}
+
+// Limits bound what one consumer may use, over all replicas. A zero field leaves it to the service's default.
+type Limits struct {
+	// RequestsPerSecond counts calls other than those that publish; EventsPerSecond counts published events, over HTTP.
+	RequestsPerSecond int `json:"requests_per_second,omitempty"`
+	EventsPerSecond   int `json:"events_per_second,omitempty"`
+	// MaxSubscriptions counts those to all resources.
+	MaxSubscriptions int `json:"max_subscriptions,omitempty"`
 }
 
 // Grant allows actions on one resource.

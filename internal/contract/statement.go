@@ -42,6 +42,8 @@ type Caller struct {
 	Path   string
 	// Statement is the statement's own id: a fresh one for each, set by VerifyCaller. It is to be accepted once.
 	Statement string
+	// From is the caller's address as the gateway saw it, for the audit log.
+	From string
 }
 
 // Callback is what the callback service says of one call: exactly this target, for this subscription and delivery.
@@ -91,6 +93,7 @@ type callerClaims struct {
 	Action   string `json:"action"`
 	Method   string `json:"method"`
 	Path     string `json:"path"`
+	From     string `json:"from,omitempty"`
 	jwt.RegisteredClaims
 }
 
@@ -106,7 +109,7 @@ type callbackClaims struct {
 
 // SignCaller states who calls and for which resource.
 func (s *Signer) SignCaller(c Caller) (string, error) {
-	return s.sign(callerClaims{c.Resource, c.Action, c.Method, c.Path, s.registered(issuerGateway, audienceSubscription, c.Consumer, CallerLife)})
+	return s.sign(callerClaims{c.Resource, c.Action, c.Method, c.Path, c.From, s.registered(issuerGateway, audienceSubscription, c.Consumer, CallerLife)})
 }
 
 // VerifyCaller returns the caller of a statement, or an error that wraps ErrStatement.
@@ -116,7 +119,8 @@ func (s *Signer) VerifyCaller(token string) (Caller, error) {
 		return Caller{}, err
 	}
 	c := Caller{
-		Consumer: claims.Subject, Resource: claims.Resource, Action: claims.Action, Method: claims.Method, Path: claims.Path, Statement: claims.ID,
+		Consumer: claims.Subject, Resource: claims.Resource, Action: claims.Action, Method: claims.Method, Path: claims.Path,
+		Statement: claims.ID, From: claims.From,
 	}
 	if c.Consumer == "" || c.Resource == "" || c.Action == "" || c.Method == "" || c.Path == "" {
 		return Caller{}, fmt.Errorf("%w: consumer, resource, action, method and path are all needed", ErrStatement)

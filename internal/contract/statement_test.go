@@ -39,6 +39,7 @@ func TestShortKeysAreRefused(t *testing.T) {
 func TestStatements(t *testing.T) {
 	s := signerAt(t, key, now)
 	caller := anyCaller
+	caller.From = "203.0.113.7"
 	token, err := s.SignCaller(caller)
 	require.NoError(t, err)
 	got, err := s.VerifyCaller(token)

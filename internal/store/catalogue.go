@@ -187,23 +187,37 @@ type keyRecord struct {
 	Hash     string `json:"hash"`
 }
 
-// CreateKey makes a key for a consumer. The plain key is returned this one time.
+// CreateKey makes a key for a consumer: ErrNotFound, or ErrConflict where it has MostKeys. The plain key is returned this one time.
 func (s *Store) CreateKey(ctx context.Context, consumer string, now time.Time) (Key, string, error) {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // never fails
 	plain := "whk_" + base64.RawURLEncoding.EncodeToString(raw[:])
 	record := keyRecord{Key: Key{ID: contract.NewID("key"), CreatedAt: now.UTC()}, Consumer: consumer, Hash: contract.HashKey(plain)}
-	if _, err := s.Consumer(ctx, consumer); err != nil {
-		return Key{}, "", err
-	}
-	pipe := s.rdb.TxPipeline()
-	pipe.HSet(ctx, s.key.apiKeys(), record.Hash, encode(record))
-	pipe.HSet(ctx, s.key.consumerKeys(consumer), record.ID, encode(record))
-	if _, err := pipe.Exec(ctx); err != nil {
+	n, err := createKey.Run(ctx, s.rdb, []string{s.key.apiKeys(), s.key.consumerKeys(consumer), s.key.consumers()},
+		record.Hash, record.ID, encode(record), consumer, MostKeys).Int()
+	switch {
+	case err != nil:
 		return Key{}, "", fmt.Errorf("writing the key: %w", err)
+	case n == 0:
+		return Key{}, "", fmt.Errorf("consumer: %w", ErrNotFound)
+	case n < 0:
+		return Key{}, "", fmt.Errorf("the consumer has %d keys: revoke one first: %w", MostKeys, ErrConflict)
 	}
 	return record.Key, plain, nil
 }
+
+// MostKeys is how many API keys a consumer may have.
+const MostKeys = 100
+
+// createKey
+// KEYS 1 api keys, 2 the consumer's keys, 3 consumers. ARGV 1 hash, 2 id, 3 record, 4 consumer, 5 most keys.
+// Output: 1 done, 0 there is no such consumer, -1 it has as many as it may.
+var createKey = redis.NewScript(`
+if redis.call('HEXISTS', KEYS[3], ARGV[4]) == 0 then return 0 end
+if redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[5]) then return -1 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+return 1`)
 
 // Keys returns a consumer's keys, oldest first.
 func (s *Store) Keys(ctx context.Context, consumer string) ([]Key, error) {

@@ -30,3 +30,6 @@ func (k keys) fanOut(event string) string       { return k.namespace + ":fan:" +
 func (k keys) used(statement string) string     { return k.namespace + ":used:" + statement }            // STRING who used the statement
 func (k keys) list(consumer, res string) string { return k.namespace + ":subs:" + consumer + ":" + res } // ZSET created ms → subscription id
 func (k keys) resourceSubs(res string) string   { return k.namespace + ":resource:" + res + ":subs" }    // SET of subscription ids
+func (k keys) audit(of string) string           { return k.namespace + ":audit:" + of }                  // STREAM see audit.go
+func (k keys) quota(of, consumer string) string { return k.namespace + ":quota:" + of + ":" + consumer } // STRING redis_rate's
+func (k keys) replaysOf(sub string) string      { return k.namespace + ":replays:" + sub }               // ZSET began s → id of a running replay

@@ -137,6 +137,19 @@ func (b *bundle) send(ctx context.Context) {
 	b.pipe = nil
 }
 
+// bucket lets the limiter ask at once.
+type bucket struct{ *redis.Client }
+
+// EvalSha asks under our own key.
+func (b *bucket) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	return b.Client.EvalSha(ctx, sha, ours(keys), args...)
+}
+
+// Eval is what the library does where Redis does not know the script.
+func (b *bucket) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	return b.Client.Eval(ctx, script, ours(keys), args...)
+}
+
 // ours takes the library's prefix from a key: all of our keys begin with the namespace.
 func ours(keys []string) []string {
 	return []string{strings.TrimPrefix(keys[0], "rate:")}

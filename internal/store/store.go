@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,8 @@ var (
 	ErrDamaged  = errors.New("the record is damaged")
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("conflict")
+	// ErrQuota is the ErrConflict of a consumer who has as much as it may.
+	ErrQuota = fmt.Errorf("%w of quota", ErrConflict)
 	// ErrStale means that the record changed since it was read: read again.
 	ErrStale = errors.New("changed meanwhile")
 )
@@ -39,6 +42,13 @@ type Options struct {
 	Namespace string
 	// Timeout bounds each call to Redis, the wait for a connection included; 2 s unless it is set.
 	Timeout time.Duration
+	// Service is the process's name in the audit log.
+	Service string
+	// AuditEntries is about how many entries each stream of the audit log keeps; 100,000 unless it is set.
+	AuditEntries int64
+	// MaxSubscriptions is how many subscriptions a consumer may have over all resources unless its own limits say otherwise;
+	// zero: no bound.
+	MaxSubscriptions int
 }
 
 // Store speaks to one Redis. It is safe for concurrent use.
@@ -49,6 +59,10 @@ type Store struct {
 	policies  parsed[contract.DeliveryPolicy]
 	lists     tended
 	exchanged traffic
+
+	service          string
+	audited          int64
+	maxSubscriptions int
 }
 
 // Open makes a store. It does not connect yet: see Ping.
@@ -66,7 +80,8 @@ func Open(o Options) (*Store, error) {
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = o.Timeout, o.Timeout, o.Timeout, o.Timeout
 	opts.MaxRetries = 1
 	opts.ContextTimeoutEnabled = true
-	s := &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace}}
+	s := &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace},
+		service: o.Service, audited: cmp.Or(o.AuditEntries, mostAudited), maxSubscriptions: o.MaxSubscriptions}
 	s.rdb.AddHook(&s.exchanged)
 	return s, nil
 }

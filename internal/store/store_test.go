@@ -138,6 +138,10 @@ func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
 		"Replay":             func() error { _, err := s.Replay(ctx, "sub_1", "rpl_1"); return err },
 		"SaveReplay":         func() error { return s.SaveReplay(ctx, replay("rpl_1")) },
 		"Writable":           func() error { return s.Writable(ctx) },
+		"BeginAudit":         func() error { _, err := s.BeginAudit(ctx, contract.AuditEntry{}); return err },
+		"EndAudit":           func() error { return s.EndAudit(ctx, BegunAudit{"admin", "1-1"}, contract.AuditEntry{}) },
+		"Audit":              func() error { _, _, err := s.Audit(ctx, AuditQuery{Limit: 1}); return err },
+		"Spend":              func() error { _, err := s.Spend(ctx, Spend{"a", "c", 1, 1, 1}); return err },
 		"Delivery":           func() error { _, err := s.Delivery(ctx, "sub_1", "dlv_1"); return err },
 		"Deliveries":         func() error { _, _, err := s.Deliveries(ctx, "sub_1", "", "", 10); return err },
 	}
@@ -209,6 +213,12 @@ func TestScriptsSurviveAFlush(t *testing.T) {
 			return err
 		},
 		func() error { _, err := s.FailingSince(ctx, []string{"sub_1"}, start); return err },
+		func() error { _, err := s.Spend(ctx, Spend{"a", "c", 1, 1, 1}); return err },
+		func() error {
+			require.NoError(t, s.PutConsumer(ctx, contract.Consumer{ID: "con_1"}))
+			_, _, err := s.CreateKey(ctx, "con_1", start)
+			return err
+		},
 		func() error { _, _, err := s.CreateReplay(ctx, replay("rpl_1")); return err },
 		func() error { return s.SaveReplay(ctx, replay("rpl_1")) },
 		func() error { _, err := s.Authenticate(ctx, "h", "orders"); return err },

@@ -14,7 +14,8 @@ import (
 )
 
 // CreateSubscription keeps a new subscription, or returns the one that asks for the same thing already. ErrNotFound means
-// that the resource is gone, ErrConflict that its policy allows the consumer no more of them.
+// that the resource is gone, ErrConflict that its policy allows the consumer no more of them, ErrQuota that the consumer may have no
+// more over all resources.
 func (s *Store) CreateSubscription(ctx context.Context, sub contract.Subscription) (kept contract.Subscription, created bool, err error) {
 	sub.Revision = 1
 	for {
@@ -33,8 +34,9 @@ func (s *Store) createSubscription(ctx context.Context, sub contract.Subscriptio
 	id, err = createSubscription.Run(ctx, s.rdb, []string{
 		s.key.fingerprint(sub.Fingerprint()), s.key.subscription(sub.ID), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.changes(), s.key.consumerSubs(sub.Consumer),
-		s.key.resourceSubs(sub.Resource), s.key.resources(), s.key.policies(),
-	}, sub.ID, encode(sub), sub.CreatedAt.UnixMilli(), candidate(sub), contract.NewID("v"), sub.Resource, s.key.subscription(""), mostChanges).Text()
+		s.key.resourceSubs(sub.Resource), s.key.resources(), s.key.policies(), s.key.consumers(),
+	}, sub.ID, encode(sub), sub.CreatedAt.UnixMilli(), candidate(sub), contract.NewID("v"), sub.Resource, s.key.subscription(""), mostChanges,
+		sub.Consumer, s.maxSubscriptions).Text()
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("writing the subscription: %w", err)
@@ -44,14 +46,18 @@ func (s *Store) createSubscription(ctx context.Context, sub contract.Subscriptio
 	if most, full := strings.CutPrefix(id, "full "); full {
 		return "", fmt.Errorf("%s allows each consumer %s subscriptions (max_subscriptions): end one of yours first: %w", sub.Resource, most, ErrConflict)
 	}
+	if most, full := strings.CutPrefix(id, "quota "); full {
+		return "", fmt.Errorf("you may have %s subscriptions in all (limits.max_subscriptions): end one of yours first: %w", most, ErrQuota)
+	}
 	return id, nil
 }
 
 // createSubscription
-// KEYS 1 fingerprint, 2 subscription, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 resources, 9 policies.
-// ARGV 1 id, 2 record, 3 created ms, 4 candidate or "", 5 token of the change, 6 resource, 7 prefix of subscription keys, 8 most changes.
+// KEYS 1 fingerprint, 2 subscription, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 resources, 9 policies, 10 consumers.
+// ARGV 1 id, 2 record, 3 created ms, 4 candidate or "", 5 token of the change, 6 resource, 7 prefix of subscription keys, 8 most changes,
+// 9 consumer, 10 how many it may have unless its own limits say otherwise, 0 for any number.
 // Output: the id of the subscription that stands now, ours or an older one; "" if the resource does not exist; "full N" if the
-// policy allows the consumer N and there are as many.
+// policy allows the consumer N and there are as many, "quota N" if it has as many over all resources as it may.
 var createSubscription = redis.NewScript(`
 if redis.call('HEXISTS', KEYS[8], ARGV[6]) == 0 then return '' end
 local same = redis.call('GET', KEYS[1])
@@ -59,6 +65,10 @@ if same and redis.call('EXISTS', ARGV[7] .. same) == 1 then return same end
 local policy = redis.call('HGET', KEYS[9], ARGV[6])
 local most = policy and tonumber(cjson.decode(policy).max_subscriptions)
 if most and most > 0 and redis.call('ZCARD', KEYS[3]) >= most then return 'full ' .. most end
+local consumer = redis.call('HGET', KEYS[10], ARGV[9])
+local limits = consumer and cjson.decode(consumer).limits
+local quota = limits and tonumber(limits.max_subscriptions) or tonumber(ARGV[10])
+if quota > 0 and redis.call('SCARD', KEYS[6]) >= quota then return 'quota ' .. quota end
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('SET', KEYS[2], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
@@ -147,8 +157,9 @@ func (s *Store) UpdateSubscription(ctx context.Context, before, after contract.S
 	after.Revision = before.Revision + 1
 	n, err := updateSubscription.Run(ctx, s.rdb, []string{
 		s.key.subscription(after.ID), s.key.fingerprint(before.Fingerprint()), s.key.fingerprint(after.Fingerprint()),
-		s.key.match(after.Resource), s.key.changes(),
-	}, after.ID, encode(after), before.Revision, candidate(after), contract.NewID("v"), s.key.subscription(""), after.Resource, mostChanges).Int()
+		s.key.match(after.Resource), s.key.changes(), s.key.audit(string(contract.ActorService)),
+	}, after.ID, encode(after), before.Revision, candidate(after), contract.NewID("v"), s.key.subscription(""), after.Resource, mostChanges,
+		s.ownChange(ctx, before, after), s.audited).Int()
 	switch {
 	case err != nil:
 		return contract.Subscription{}, fmt.Errorf("writing the subscription: %w", err)
@@ -163,8 +174,9 @@ func (s *Store) UpdateSubscription(ctx context.Context, before, after contract.S
 }
 
 // updateSubscription
-// KEYS 1 subscription, 2 old fingerprint, 3 new fingerprint, 4 match, 5 changes.
-// ARGV 1 id, 2 record, 3 expected revision, 4 candidate or "", 5 token of the change, 6 prefix of subscription keys, 7 resource, 8 most changes.
+// KEYS 1 subscription, 2 old fingerprint, 3 new fingerprint, 4 match, 5 changes, 6 the service's own audit log.
+// ARGV 1 id, 2 record, 3 expected revision, 4 candidate or "", 5 token of the change, 6 prefix of subscription keys, 7 resource, 8 most changes,
+// 9 audit entry or "", 10 most audit entries.
 // Output: 1 done, 0 not there, -1 another revision, -2 another subscription has the new fingerprint.
 var updateSubscription = redis.NewScript(`
 local record = redis.call('GET', KEYS[1])
@@ -175,6 +187,7 @@ if same and same ~= ARGV[1] and redis.call('EXISTS', ARGV[6] .. same) == 1 then 
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 redis.call('SET', KEYS[3], ARGV[1])
 redis.call('SET', KEYS[1], ARGV[2])
+if ARGV[9] ~= '' then redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[10], '*', 'e', ARGV[9]) end
 local stood = redis.call('HGET', KEYS[4], ARGV[1]) or ''
 if stood == ARGV[4] then return 1 end
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[4]) else redis.call('HDEL', KEYS[4], ARGV[1]) end

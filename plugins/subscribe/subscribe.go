@@ -61,7 +61,9 @@ func (h *Handler) Handle(c filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	statement, err := h.signer.SignCaller(contract.Caller{Consumer: access.Consumer, Resource: resource, Action: action, Method: r.Method(), Path: path})
+	statement, err := h.signer.SignCaller(contract.Caller{
+		Consumer: access.Consumer, Resource: resource, Action: action, Method: r.Method(), Path: path, From: r.SrcIP().String(),
+	})
 	if err != nil {
 		h.log.Error("signing a statement", zap.Error(err))
 		return filter.Refuse(http.StatusInternalServerError, "the gateway failed on this call")

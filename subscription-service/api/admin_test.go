@@ -182,7 +182,7 @@ func TestDocument(t *testing.T) {
 		"/{resource}/subscribe/{id}/deliveries": "get", "/{resource}/subscribe/{id}/deliveries/{delivery_id}": "get", "/{resource}/events": "post",
 		"/{resource}/subscribe/{id}/explain": "get", "/admin/v1/events/{source}/{id}/explain": "get",
 		"/admin/v1/resources": "get", "/admin/v1/resources/{resource}": "delete get patch put", "/admin/v1/consumers": "get post",
-		"/admin/v1/consumers/{id}": "delete get patch", "/admin/v1/consumers/{id}/keys": "get post", "/admin/v1/consumers/{id}/keys/{key_id}": "delete",
+		"/admin/v1/consumers/{id}": "delete get patch", "/admin/v1/consumers/{id}/keys": "get post", "/admin/v1/consumers/{id}/keys/{key_id}": "delete", "/admin/v1/audit": "get",
 		"/{resource}/events/types": "get", "/{resource}/events/asyncapi.json": "get", "/{resource}/events/openapi.json": "get",
 		"/admin/v1/resources/{resource}/asyncapi.json": "get", "/admin/v1/resources/{resource}/openapi.json": "get",
 	}

@@ -4,7 +4,7 @@ package api
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"time"
 
@@ -40,16 +40,15 @@ type Options struct {
 	Signer *contract.Signer
 	// Policy says where callbacks may go.
 	Policy *guard.Policy
-	// AdminToken opens the admin API: at least MinAdminToken bytes.
-	AdminToken string
-	Log        *zap.Logger
-	Metrics    prometheus.Registerer
+	// Admins may call the admin API: at least one.
+	Admins Admins
+	// Limits are those of a consumer that has none of its own; DefaultLimits where they are zero. The store has MaxSubscriptions.
+	Limits  contract.Limits
+	Log     *zap.Logger
+	Metrics prometheus.Registerer
 	// Now is the clock.
 	Now func() time.Time
 }
-
-// MinAdminToken is the shortest admin token that is taken, in bytes.
-const MinAdminToken = 16
 
 // API holds the two listeners' handlers.
 type API struct {
@@ -61,31 +60,35 @@ type API struct {
 
 // New builds the API. What admin serves already (health, metrics) stays open; all else on it asks for the admin token.
 func New(o Options, admin *http.ServeMux) (*API, error) {
-	if len(o.AdminToken) < MinAdminToken {
-		return nil, fmt.Errorf("the admin token has %d bytes: give at least %d", len(o.AdminToken), MinAdminToken)
+	if len(o.Admins) == 0 {
+		return nil, errors.New("there is no admin token")
 	}
 	routes := &routes{gateway: http.NewServeMux(), admin: http.NewServeMux()}
 	description := humago.New(routes, configuration())
-	description.UseMiddleware(mediaTypes(description))
+	trail, meter := newTrail(o), newMeter(o)
+	description.UseMiddleware(mediaTypes(description), trail.begin(description))
 
 	subscriptions{o.Store, o.Now}.register(description)
 	deliveries{o.Store}.register(description)
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	explanations{o.Store, o.Archive, o.Names, o.Now}.register(description)
-	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics)}.register(description)
+	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics), meter}.register(description)
 	descriptions{o.Store, o.Names}.register(description)
 	resources{o.Store, o.Catalogue}.register(description)
-	consumers{o.Store, o.Now}.register(description)
+	consumers{o.Store, o.Now, meter}.register(description)
+	audits{o.Store}.register(description)
+	trail.learn(description.OpenAPI())
 	if err := serveDocument(admin, description.OpenAPI()); err != nil {
 		return nil, err
 	}
-	admin.Handle("/", bearer(o.AdminToken, routed(routes.admin)))
+	admin.Handle("/", trail.watch(routes.admin, "", bearer(o.Admins, routed(routes.admin))))
 
 	watch := newObserver(o.Log, o.Metrics, o.Now)
 	return &API{
-		Gateway: watch.observe(withPolicy(o.Policy, newGate(o.Signer, o.Store, o.Metrics).vouched(routed(routes.gateway)))),
-		Admin:   watch.observe(routed(admin)),
+		Gateway: watch.observe(withPolicy(o.Policy, trail.watch(routes.gateway, contract.GatewayPrefix,
+			newGate(o.Signer, o.Store, o.Metrics).vouched(meter.metered(routed(routes.gateway)))))),
+		Admin: watch.observe(routed(admin)),
 	}, nil
 }
 
@@ -107,6 +110,7 @@ func (*routes) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound
 // register adds an operation whose errors are translated in one place.
 func register[I, O any](api huma.API, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
+		entryOf(ctx).note(in)
 		out, err := handle(ctx, in)
 		if err != nil {
 			return nil, problemOf(ctx, err)

@@ -17,6 +17,7 @@ import (
 type consumers struct {
 	store *store.Store
 	now   func() time.Time
+	meter *meter
 }
 
 const (
@@ -37,7 +38,7 @@ func (s consumers) register(api huma.API) {
 		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType), s.change)
 	register(api, operation("delete-consumer", http.MethodDelete, pathConsumer, "Delete a consumer, its keys and its subscriptions", absent), s.remove)
 
-	key := operation("create-key", http.MethodPost, pathKeys, "Create an API key; it is shown this one time", absent)
+	key := operation("create-key", http.MethodPost, pathKeys, "Create an API key; it is shown this one time", absent, http.StatusConflict)
 	key.DefaultStatus = http.StatusCreated
 	register(api, key, s.createKey)
 	register(api, operation("list-keys", http.MethodGet, pathKeys, "List a consumer's keys, without the keys themselves", absent), s.listKeys)
@@ -54,12 +55,29 @@ type grantBody struct {
 type consumerBody struct {
 	Name   string      `json:"name" minLength:"1" maxLength:"100"`
 	Grants []grantBody `json:"grants,omitempty" maxItems:"200" doc:"none: nothing is allowed"`
+	Limits limitsBody  `json:"limits,omitzero"`
+}
+
+// limitsBody bounds what a consumer uses.
+type limitsBody struct {
+	RequestsPerSecond whole `json:"requests_per_second,omitempty" minimum:"1" maximum:"1000000" doc:"calls that do not publish. None: the service's limit"`
+	EventsPerSecond   whole `json:"events_per_second,omitempty" minimum:"1" maximum:"1000000" doc:"events published over HTTP. None: the service's limit"`
+	MaxSubscriptions  whole `json:"max_subscriptions,omitempty" minimum:"1" maximum:"1000000" doc:"subscriptions to all resources, paused ones too. None: the service's limit"`
+}
+
+func (l limitsBody) limits() contract.Limits {
+	return contract.Limits{RequestsPerSecond: int(l.RequestsPerSecond), EventsPerSecond: int(l.EventsPerSecond), MaxSubscriptions: int(l.MaxSubscriptions)}
+}
+
+func viewOfLimits(l contract.Limits) limitsBody {
+	return limitsBody{whole(l.RequestsPerSecond), whole(l.EventsPerSecond), whole(l.MaxSubscriptions)}
 }
 
 // consumerPatch changes a consumer: absent fields stay.
 type consumerPatch struct {
 	Name   *string               `json:"name,omitempty" minLength:"1" maxLength:"100"`
 	Grants optional[[]grantBody] `json:"grants,omitzero" maxItems:"200" doc:"replaces all; null: none"`
+	Limits optional[limitsBody]  `json:"limits,omitzero" doc:"replaces all; null: the service's limits"`
 }
 
 // consumerView is a consumer as it is shown.
@@ -67,6 +85,7 @@ type consumerView struct {
 	ID     string      `json:"id"`
 	Name   string      `json:"name"`
 	Grants []grantBody `json:"grants" nullable:"false"`
+	Limits limitsBody  `json:"limits,omitzero"`
 }
 
 // Resolve checks what the schema can't say.
@@ -117,7 +136,7 @@ func grantsOf(bodies []grantBody) []contract.Grant {
 }
 
 func viewOfConsumer(c contract.Consumer) consumerView {
-	view := consumerView{c.ID, c.Name, make([]grantBody, len(c.Grants))}
+	view := consumerView{c.ID, c.Name, make([]grantBody, len(c.Grants)), viewOfLimits(c.Limits)}
 	for i, g := range c.Grants {
 		view.Grants[i] = grantBody(g)
 	}
@@ -139,7 +158,7 @@ type createConsumerAnswer struct {
 type consumerAnswer struct{ Body consumerView }
 
 func (s consumers) create(ctx context.Context, in *createConsumerRequest) (*createConsumerAnswer, error) {
-	consumer := contract.Consumer{ID: contract.NewID("con"), Name: in.Body.Name, Grants: grantsOf(in.Body.Grants)}
+	consumer := contract.Consumer{ID: contract.NewID("con"), Name: in.Body.Name, Grants: grantsOf(in.Body.Grants), Limits: in.Body.Limits.limits()}
 	if err := s.store.PutConsumer(ctx, consumer); err != nil {
 		return nil, err
 	}
@@ -181,10 +200,16 @@ func (s consumers) change(ctx context.Context, in *changeConsumerRequest) (*cons
 			grants.apply(&bodies)
 			c.Grants = grantsOf(bodies)
 		}
+		if limits := in.Body.Limits; limits.Sent {
+			var body limitsBody
+			limits.apply(&body)
+			c.Limits = body.limits()
+		}
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.meter.forget(in.ID)
 	return &consumerAnswer{viewOfConsumer(consumer)}, nil
 }
 
@@ -212,6 +237,7 @@ func (s consumers) createKey(ctx context.Context, in *ConsumerID) (*createKeyAns
 	if err != nil {
 		return nil, err
 	}
+	entryOf(ctx).Object += "/" + key.ID
 	return &createKeyAnswer{newKeyView{key.ID, plain, key.CreatedAt}}, nil
 }
 

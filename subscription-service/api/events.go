@@ -25,6 +25,7 @@ type events struct {
 	names      rabbit.Names
 	catalogue  *catalogue.Catalogue
 	violations *catalogue.Violations
+	meter      *meter
 }
 
 const (
@@ -82,6 +83,9 @@ func (e events) publish(ctx context.Context, in *eventRequest) (*struct{}, error
 		return nil, err
 	}
 	if err := e.admit(callerOf(ctx).Resource, got); err != nil {
+		return nil, err
+	}
+	if err := e.meter.further(ctx, len(messages)-1); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)

@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"net/http"
 	"slices"
@@ -62,6 +60,8 @@ func (g *gate) vouched(next http.Handler) http.Handler {
 			return
 		}
 		recordOf(r.Context()).consumer = caller.Consumer
+		actorIs(r.Context(), contract.ActorConsumer, caller.Consumer)
+		entryOf(r.Context()).From = caller.From
 		r.Header.Del(contract.HeaderStatement) // nothing below has a use for it
 		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller))
 		http.StripPrefix(contract.GatewayPrefix, next).ServeHTTP(w, r)
@@ -134,15 +134,16 @@ func asked(r *http.Request) (resource string, actions []string) {
 	return resource, nil
 }
 
-// bearer lets a request through only with the admin token.
-func bearer(token string, next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(token))
+// bearer lets a request through only with the token of an admin.
+func bearer(admins Admins, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got := sha256.Sum256([]byte(bearerToken(r)))
-		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+		name := admins.whose(bearerToken(r))
+		if name == "" {
 			unauthorized(w, "send Authorization: Bearer with the admin token")
 			return
 		}
+		recordOf(r.Context()).admin = name
+		actorIs(r.Context(), contract.ActorAdmin, name)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -160,7 +161,9 @@ func bearerToken(r *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
+// unauthorized also ends the connection: nobody holds one who may not call.
 func unauthorized(w http.ResponseWriter, detail string) {
+	w.Header().Set("Connection", "close")
 	w.Header().Set("WWW-Authenticate", `Bearer realm="apisix-webhooks"`)
 	writeProblem(w, contract.NewProblem(http.StatusUnauthorized, detail))
 }

@@ -20,6 +20,7 @@ type record struct {
 	id       string
 	route    string
 	consumer string
+	admin    string
 	err      error
 }
 
@@ -88,6 +89,9 @@ func (o *observer) done(r *http.Request, rec *record, status int, took time.Dura
 	fields := []zap.Field{
 		zap.String("method", contract.Printable(r.Method)), zap.String("route", rec.route), zap.Int("status", status),
 		zap.Duration("took", took), zap.String("request", rec.id), zap.String("consumer", rec.consumer),
+	}
+	if rec.admin != "" {
+		fields = append(fields, zap.String("admin", rec.admin))
 	}
 	if rec.err != nil && !errors.Is(rec.err, context.Canceled) {
 		level = zapcore.ErrorLevel

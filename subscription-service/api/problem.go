@@ -63,7 +63,7 @@ func notFound(err error) string {
 }
 
 func conflict(err error) string {
-	return strings.TrimSuffix(err.Error(), ": "+store.ErrConflict.Error())
+	return strings.TrimSuffix(strings.TrimSuffix(err.Error(), ": "+store.ErrQuota.Error()), ": "+store.ErrConflict.Error())
 }
 
 // fault is one field's error; it has no value, since a value may be a secret.

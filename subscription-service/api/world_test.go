@@ -48,19 +48,26 @@ type world struct {
 	clock      *clock
 	client     *http.Client
 	transcript *lockedBuffer
+	admins     []string // further admin tokens
+	limits     contract.Limits
 }
 
 func newWorld(t *testing.T) *world { return newWorldOn(t, testkit.Redis(t)) }
 
-func newWorldOn(t *testing.T, redis string) *world { return newWorldIn(t, redis, testkit.Namespace(t)) }
+func newWorldOn(t *testing.T, redis string, set ...func(*world)) *world {
+	return newWorldIn(t, redis, testkit.Namespace(t), set...)
+}
 
-func newWorldIn(t *testing.T, redis, namespace string) *world {
+func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *world {
 	t.Helper()
 	w := &world{t: t, publisher: &fakePublisher{}, clock: &clock{now: time.Now()}, transcript: &lockedBuffer{}}
+	for _, s := range set {
+		s(w)
+	}
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), w.transcript, zapcore.DebugLevel))
 	w.app = service.New(log)
 	t.Cleanup(func() { require.NoError(t, w.app.Stop(5*time.Second)) })
-	kept, err := store.Open(store.Options{URL: redis, Namespace: namespace})
+	kept, err := store.Open(store.Options{URL: redis, Namespace: namespace, Service: "subscription-service", MaxSubscriptions: w.limits.MaxSubscriptions})
 	require.NoError(t, err)
 	w.store = kept
 	w.app.OnStop("redis", func(context.Context) error { return kept.Close() })
@@ -74,7 +81,7 @@ func newWorldIn(t *testing.T, redis, namespace string) *world {
 	w.app.Go("catalogue", known.Run)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, AdminToken: adminToken,
+		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, Admins: must(api.ParseAdmins(adminToken, w.admins))(t), Limits: w.limits,
 		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
 	}, w.app.Handler())
 	require.NoError(t, err)
@@ -220,6 +227,7 @@ func (s stating) RoundTrip(r *http.Request) (*http.Response, error) {
 	if len(parts) == 4 && parts[0] == "state" {
 		statement, err := s.signer.SignCaller(contract.Caller{
 			Consumer: parts[1], Resource: parts[2], Action: parts[3], Method: r.Method, Path: strings.TrimPrefix(r.URL.Path, contract.GatewayPrefix),
+			From: "203.0.113.7",
 		})
 		if err != nil {
 			return nil, err

@@ -21,11 +21,17 @@ type config struct {
 	RedisURL    string   `env:"REDIS_URL,required,notEmpty"`
 	AMQPURL     string   `env:"AMQP_URL,required,notEmpty"`
 	GatewayKey  string   `env:"WEBHOOK_GATEWAY_KEY,required,notEmpty"`
-	AdminToken  string   `env:"WEBHOOK_ADMIN_TOKEN,required,notEmpty"`
+	AdminToken  string   `env:"WEBHOOK_ADMIN_TOKEN"`
+	AdminTokens []string `env:"WEBHOOK_ADMIN_TOKENS"`
 	AllowCIDRs  []string `env:"WEBHOOK_ALLOW_CIDRS"`
 	AllowHTTP   bool     `env:"WEBHOOK_ALLOW_HTTP"`
 	Listen      string   `env:"WEBHOOK_LISTEN" envDefault:"127.0.0.1:8081"`
 	AdminListen string   `env:"WEBHOOK_ADMIN_LISTEN" envDefault:"127.0.0.1:8082"`
+	// What a consumer may use that has no limits of its own: calls and events per second, subscriptions.
+	Rate          int   `env:"WEBHOOK_CONSUMER_RATE" envDefault:"1000"`
+	EventRate     int   `env:"WEBHOOK_CONSUMER_EVENT_RATE" envDefault:"20000"`
+	Subscriptions int   `env:"WEBHOOK_CONSUMER_SUBSCRIPTIONS" envDefault:"50000"`
+	AuditEntries  int64 `env:"WEBHOOK_AUDIT_ENTRIES" envDefault:"100000"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -45,11 +51,13 @@ func main() {
 type addresses struct{ gateway, admin string }
 
 func start(_ context.Context, c config, app *service.App) (at addresses, err error) {
-	signer, policy, err := c.check()
+	signer, policy, admins, err := c.check()
 	if err != nil {
 		return at, err
 	}
-	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace})
+	kept, err := store.Open(store.Options{
+		URL: c.RedisURL, Namespace: c.Namespace, Service: "subscription-service", AuditEntries: c.AuditEntries, MaxSubscriptions: c.Subscriptions,
+	})
 	if err != nil {
 		return at, err
 	}
@@ -66,8 +74,8 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.Go("catalogue", known.Run)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: signer, Policy: policy, AdminToken: c.AdminToken,
-		Log: app.Log, Metrics: app.Metrics, Now: time.Now,
+		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: signer, Policy: policy, Admins: admins,
+		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {
 		return at, err
@@ -79,8 +87,11 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	return at, err
 }
 
+// mostOfAny is the highest limit that can be set.
+const mostOfAny = 100_000_000
+
 // check reports every fault of the values at once, without the values.
-func (c config) check() (*contract.Signer, *guard.Policy, error) {
+func (c config) check() (*contract.Signer, *guard.Policy, api.Admins, error) {
 	var errs []error
 	signer, err := contract.NewSigner([]byte(c.GatewayKey), time.Now)
 	if err != nil {
@@ -90,8 +101,17 @@ func (c config) check() (*contract.Signer, *guard.Policy, error) {
 	if err != nil {
 		errs = append(errs, fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", err))
 	}
-	if len(c.AdminToken) < api.MinAdminToken {
-		errs = append(errs, fmt.Errorf("WEBHOOK_ADMIN_TOKEN has %d bytes: give at least %d", len(c.AdminToken), api.MinAdminToken))
+	admins, err := api.ParseAdmins(c.AdminToken, c.AdminTokens)
+	if err != nil {
+		errs = append(errs, err)
 	}
-	return signer, policy, errors.Join(errs...)
+	for name, value := range map[string]int64{
+		"WEBHOOK_CONSUMER_RATE": int64(c.Rate), "WEBHOOK_CONSUMER_EVENT_RATE": int64(c.EventRate),
+		"WEBHOOK_CONSUMER_SUBSCRIPTIONS": int64(c.Subscriptions), "WEBHOOK_AUDIT_ENTRIES": c.AuditEntries,
+	} {
+		if value < 1 || value > mostOfAny {
+			errs = append(errs, fmt.Errorf("%s: use 1 to %d", name, mostOfAny))
+		}
+	}
+	return signer, policy, admins, errors.Join(errs...)
 }
