@@ -67,6 +67,7 @@ func TestACallWithAKeyGoesOnWithAStatementInPlaceOfTheKey(t *testing.T) {
 			public, _, _ := strings.Cut(test.target, "?")
 			want := contract.Caller{
 				Consumer: "con_1", Resource: "orders", Action: test.action, Method: test.method, Path: public, Statement: caller.Statement,
+				From: "127.0.0.1",
 			}
 			if err != nil || caller != want || caller.Statement == "" {
 				t.Errorf("got %+v, %v", caller, err)

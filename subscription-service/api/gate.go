@@ -56,7 +56,7 @@ func (g *gate) vouched(next http.Handler) http.Handler {
 		caller, why := g.callerFor(r)
 		if why != nil {
 			g.refused.WithLabelValues(why.reason).Inc()
-			why.write(w)
+			why.write(w, recordOf(r.Context()).id)
 			return
 		}
 		recordOf(r.Context()).consumer = caller.Consumer
@@ -106,10 +106,10 @@ func about(caller contract.Caller, r *http.Request) bool {
 		caller.Resource == resource && slices.Contains(actions, caller.Action)
 }
 
-func (why *refusal) write(w http.ResponseWriter) {
+func (why *refusal) write(w http.ResponseWriter, request string) {
 	if why == cannotBeTold {
 		w.Header().Set("Retry-After", "1")
-		writeProblem(w, contract.NewProblem(http.StatusServiceUnavailable, why.detail))
+		writeProblem(w, contract.NewProblem(http.StatusServiceUnavailable, why.detail+" (request "+request+")"))
 		return
 	}
 	unauthorized(w, why.detail)
