@@ -15,6 +15,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -25,6 +26,8 @@ type config struct {
 	AMQPURL       string          `env:"AMQP_URL,required,notEmpty"`
 	GatewayURL    string          `env:"WEBHOOK_GATEWAY_URL" envDefault:"http://127.0.0.1:9080"`
 	CallbackKey   string          `env:"WEBHOOK_CALLBACK_KEY,required,notEmpty"`
+	Keyring       string          `env:"WEBHOOK_KEYRING"`
+	KeyringFile   string          `env:"WEBHOOK_KEYRING_FILE"`
 	MetricsListen string          `env:"WEBHOOK_METRICS_LISTEN" envDefault:"127.0.0.1:8084"`
 	Schedule      []time.Duration `env:"WEBHOOK_RETRY_SCHEDULE" envDefault:"5s,30s,2m,10m,1h,3h,6h,12h,24h"`
 	Timeout       time.Duration   `env:"WEBHOOK_CALLBACK_TIMEOUT" envDefault:"15s"`
@@ -59,17 +62,20 @@ func main() {
 
 // start returns the address of health and metrics.
 func start(_ context.Context, c config, app *service.App) (address string, err error) {
-	client, err := c.check()
+	client, keys, err := c.check()
 	if err != nil {
 		return "", err
 	}
 	app.OnStop("gateway connections", func(context.Context) error { client.Close(); return nil })
-	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace, Service: "callback-service", AuditEntries: c.AuditEntries})
+	app.Metrics.MustRegister(keys)
+	app.Go("key ring", func(ctx context.Context) error { return keys.Run(ctx, app.Log) })
+	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace, Service: "callback-service", AuditEntries: c.AuditEntries, Keyring: keys})
 	if err != nil {
 		return "", err
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
+	app.Health.Check("keyring", kept.Unlocks)
 	app.ObserveRedis(kept.Traffic)
 	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
 		return "", err
@@ -105,7 +111,7 @@ func (c config) policy() contract.DeliveryPolicy {
 const connectTimeout = 5 * time.Second
 
 // check reports every fault of the values at once, without the values.
-func (c config) check() (*gateway.Client, error) {
+func (c config) check() (*gateway.Client, *keyring.Keyring, error) {
 	var errs []error
 	if slices.ContainsFunc(c.Schedule, func(wait time.Duration) bool { return wait <= 0 }) {
 		errs = append(errs, errors.New("WEBHOOK_RETRY_SCHEDULE: every wait must be positive, as in 5s,30s,2m"))
@@ -136,5 +142,9 @@ func (c config) check() (*gateway.Client, error) {
 	if err != nil {
 		errs = append(errs, fmt.Errorf("WEBHOOK_GATEWAY_URL: %w", err))
 	}
-	return client, errors.Join(errs...)
+	keys, err := keyring.Load(c.Keyring, c.KeyringFile)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	return client, keys, errors.Join(errs...)
 }

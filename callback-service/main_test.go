@@ -21,6 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func valid(redis, amqp string) config {
 	return config{
 		RedisURL: redis, AMQPURL: amqp, GatewayURL: "http://127.0.0.1:9080", CallbackKey: strings.Repeat("k", 32),
+		Keyring:       "k1:MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE=",
 		MetricsListen: "127.0.0.1:0", Schedule: []time.Duration{time.Second}, Timeout: time.Second, InFlight: 10,
 		DisableAfter: time.Hour, Shutdown: 5 * time.Second, Namespace: "test-callback-service-process", // not the engine tests' own: they run beside these
 	}
@@ -71,11 +72,12 @@ func TestWithoutTheBrokerItLivesAndSaysWhatIsMissing(t *testing.T) {
 func TestEveryFaultOfTheConfigurationIsReportedAtOnceWithoutItsValue(t *testing.T) {
 	c := valid("redis://127.0.0.1:1", "amqp://127.0.0.1:1")
 	c.GatewayURL, c.CallbackKey, c.Timeout, c.InFlight, c.Shutdown, c.DisableAfter = "gateway", "hunter2", 0, 0, 0, 0
+	c.Keyring = "k1:hunter2"
 	c.Schedule = []time.Duration{time.Second, -time.Second}
 	_, err := start(t.Context(), c, service.New(zaptest.NewLogger(t)))
 	for _, name := range []string{
 		"WEBHOOK_GATEWAY_URL", "WEBHOOK_CALLBACK_KEY", "WEBHOOK_CALLBACK_TIMEOUT", "WEBHOOK_MAX_IN_FLIGHT", "WEBHOOK_SHUTDOWN_TIMEOUT",
-		"WEBHOOK_RETRY_SCHEDULE", "WEBHOOK_DISABLE_AFTER",
+		"WEBHOOK_RETRY_SCHEDULE", "WEBHOOK_DISABLE_AFTER", "WEBHOOK_KEYRING entry 1",
 	} {
 		require.ErrorContains(t, err, name)
 	}

@@ -34,7 +34,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 	e.learn(s, verdict, took)
 	if verdict.Kind == Hold {
 		e.Metrics.inFlight.Dec()
-		e.hold(s.task)
+		e.hold(s.task, "the gateway does not make this call at the moment")
 		return
 	}
 	settled := e.conclude(s, verdict, contract.Attempt{
@@ -90,7 +90,7 @@ func (e *Engine) learn(s *starting, v Verdict, took time.Duration) {
 	e.move(moves)
 }
 
-// mostRests is how often a command waits for the gateway in memory before it does so at the broker.
+// mostRests is how often a command waits for the gateway, or a key, in memory before it does so at the broker.
 const (
 	mostRests = 8
 	restLeast = 250 * time.Millisecond
@@ -98,10 +98,10 @@ const (
 	longRest  = 30 * time.Second
 )
 
-// hold keeps a command for which the gateway could not be asked.
-func (e *Engine) hold(t *task) {
+// hold keeps a command for which the gateway could not be asked, or not yet.
+func (e *Engine) hold(t *task, why string) {
 	if t.rests++; t.rests > mostRests && e.gate.Ready(noContext) == nil { // the gateway works, but not for this one
-		e.park(t, e.Now().Add(jitter(longRest)), "the gateway does not make this call at the moment")
+		e.park(t, e.Now().Add(jitter(longRest)), why)
 		return
 	}
 	e.rest.add(t, jitter(min(restMost, restLeast<<min(t.rests-1, 8))))

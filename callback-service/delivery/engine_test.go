@@ -17,6 +17,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
@@ -65,7 +66,7 @@ func status(codes ...int) func(context.Context, int) (gateway.Answer, error) {
 
 func start(t *testing.T, answer func(context.Context, int) (gateway.Answer, error)) *bench {
 	t.Helper()
-	kept, err := store.Open(store.Options{URL: testkit.Redis(t), Namespace: testkit.Namespace(t)})
+	kept, err := store.Open(store.Options{URL: testkit.Redis(t), Namespace: testkit.Namespace(t), Keyring: keyring.Ephemeral()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = kept.Close() })
 	broker, err := rabbit.Open(t.Context(), testkit.AMQP(t), rabbit.Options{Namespace: brokerNamespace, Name: t.Name()})
@@ -137,7 +138,7 @@ func (b *bench) subscribe(t *testing.T) {
 	require.NoError(t, err)
 	b.sub, _, err = b.store.CreateSubscription(t.Context(), contract.Subscription{
 		ID: contract.NewID("sub"), Consumer: "con_1", Resource: "orders", CallbackURL: "https://consumer.example/hooks",
-		Format: contract.FormatData, Status: contract.StatusActive, Secrets: []contract.Secret{{Value: secretOne}}, CreatedAt: time.Now(),
+		Format: contract.FormatData, Status: contract.StatusActive, Confidential: contract.Confidential{Secrets: []contract.Secret{{Value: secretOne}}}, CreatedAt: time.Now(),
 	})
 	require.NoError(t, err)
 }

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -117,6 +118,9 @@ func (e *Engine) settles(t *task, standing store.Standing) bool {
 	s := settlement{task: t}
 	sub, recorded := standing.Subscription, standing.Recorded
 	switch {
+	case errors.Is(standing.Err, store.ErrSealed):
+		e.awaitKey(t, standing.Err)
+		return true
 	case standing.Err != nil:
 		e.Log.Error("a subscription's record is damaged", zap.String("subscription", t.cmd.Subscription), zap.Error(standing.Err))
 		s.record = e.record(t, contract.DeliveryFailed, "the subscription's record is damaged: subscribe again", nil)
@@ -145,6 +149,18 @@ func (e *Engine) settles(t *task, standing store.Standing) bool {
 	e.free(t)
 	e.follows(s)
 	return true
+}
+
+// whyKey is the reason of what waits for a key of the key ring.
+const whyKey = "waiting for the key that the subscription's secrets are sealed under"
+
+// awaitKey puts a task off whose subscription can't be opened: that is ours to mend, and costs it no attempt.
+func (e *Engine) awaitKey(t *task, err error) {
+	if t.rests == 0 {
+		e.Log.Error("a subscription's secrets can't be opened", zap.String("subscription", t.cmd.Subscription), zap.Error(err))
+	}
+	e.free(t)
+	e.hold(t, whyKey)
 }
 
 // made reports that this very attempt is on record: after a crash or a lost connection between the record and the

@@ -43,7 +43,7 @@ func command(contentType, data string) contract.Command {
 
 func subscription(format contract.Format) *contract.Subscription {
 	return &contract.Subscription{ID: "sub_1", CallbackURL: "https://consumer.example/hooks", Format: format,
-		Status: contract.StatusActive, Secrets: []contract.Secret{{Value: secretOne}}}
+		Status: contract.StatusActive, Confidential: contract.Confidential{Secrets: []contract.Secret{{Value: secretOne}}}}
 }
 
 func TestTheSignatureVerifiesInEveryFormat(t *testing.T) {

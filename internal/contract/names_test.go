@@ -115,7 +115,7 @@ func TestActionsOn(t *testing.T) {
 }
 
 func TestSigningSecrets(t *testing.T) {
-	s := Subscription{Secrets: []Secret{{Value: "new"}, {Value: "old", Until: now.Add(time.Hour)}, {Value: "ended", Until: now}}}
+	s := Subscription{Confidential: Confidential{Secrets: []Secret{{Value: "new"}, {Value: "old", Until: now.Add(time.Hour)}, {Value: "ended", Until: now}}}}
 	require.Equal(t, []string{"new", "old"}, s.SigningSecrets(now))
 	require.Equal(t, []string{"new"}, s.SigningSecrets(now.Add(time.Hour)))
 }

@@ -1,8 +1,6 @@
 package contract
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,8 +52,18 @@ type Auth struct {
 	Password string `json:"password,omitempty"` // #nosec G117 -- stored for the callback service; the API has its own shape
 }
 
-// Subscription is the record as it is kept. The API shows a part of it: neither Secrets nor Auth.
+// Confidential is what only the consumer and its callbacks may know of a subscription. It rests sealed: see package store.
+type Confidential struct {
+	Secrets []Secret `json:"secrets,omitempty"`
+	Auth    *Auth    `json:"auth,omitempty"`
+	// Headers go with every callback; the API shows them, yet some other system's key may be among them.
+	Headers map[string]string `json:"headers,omitempty"`
+}
+
+// Subscription is the record as the service works with it. The API shows a part of it: neither Secrets nor Auth.
 type Subscription struct {
+	Confidential
+
 	ID          string   `json:"id"`
 	Consumer    string   `json:"consumer"`
 	Resource    string   `json:"resource"`
@@ -63,12 +71,10 @@ type Subscription struct {
 	Types       []string `json:"types,omitempty"`
 	// Filter chooses among the events of these types; Transform makes the body of format data. Both are CEL, see package expr;
 	// empty for none.
-	Filter      string            `json:"filter,omitempty"`
-	Transform   string            `json:"transform,omitempty"`
-	Format      Format            `json:"format"`
-	Headers     map[string]string `json:"headers,omitempty"`
-	Auth        *Auth             `json:"auth,omitempty"`
-	Description string            `json:"description,omitempty"`
+	Filter      string `json:"filter,omitempty"`
+	Transform   string `json:"transform,omitempty"`
+	Format      Format `json:"format"`
+	Description string `json:"description,omitempty"`
 	// RateLimit bounds the attempts per second, over all replicas; zero: no bound.
 	RateLimit float64 `json:"rate_limit,omitempty"`
 	// MaxInFlight bounds the attempts under way at a time; zero: DefaultMaxInFlight.
@@ -80,10 +86,9 @@ type Subscription struct {
 	Status   Status         `json:"status"`
 	// StatusReason says why the service itself changed the status, e.g. disabled it.
 	StatusReason string    `json:"status_reason,omitempty"`
-	Secrets      []Secret  `json:"secrets"`
 	CreatedAt    time.Time `json:"created_at"`
 	UpdatedAt    time.Time `json:"updated_at"`
-	// Revision counts the changes; a write names the revision that it read.
+	// Revision counts the changes that were asked for.
 	Revision int64 `json:"revision"`
 }
 
@@ -156,11 +161,10 @@ func matchType(pattern, eventType string) bool {
 	}
 }
 
-// Fingerprint is the same for two subscriptions of one consumer that ask for the same thing.
-func (s Subscription) Fingerprint() string {
+// Asked are the same bytes for two subscriptions of one consumer that ask for the same thing. There are credentials among them.
+func (s Subscription) Asked() []byte {
 	types := slices.Sorted(slices.Values(s.Types))
 	asked, _ := json.Marshal([]any{s.Consumer, s.Resource, s.CallbackURL, types, s.Format, s.Headers, s.Auth, s.Description, s.RateLimit,
 		s.MaxInFlight, s.Ordering, s.Delivery, s.Filter, s.Transform}) // plain values: never fails
-	sum := sha256.Sum256(asked)
-	return hex.EncodeToString(sum[:16])
+	return asked
 }

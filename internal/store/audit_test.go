@@ -147,7 +147,9 @@ func TestTheServicesOwnChangeIsAuditedWithIt(t *testing.T) {
 		sub.Status, sub.StatusReason, sub.UpdatedAt = contract.StatusDisabled, "the endpoint answered 410", start.Add(time.Second)
 		return nil
 	}
-	_, err := s.ChangeSubscription(ctx, sub.ID, disable)
+	before, err := s.readToChange(ctx, sub.ID)
+	require.NoError(t, err)
+	_, err = s.ChangeSubscription(ctx, sub.ID, disable)
 	require.NoError(t, err)
 	page, _, err := s.Audit(ctx, AuditQuery{Limit: 10})
 	require.NoError(t, err)
@@ -161,7 +163,7 @@ func TestTheServicesOwnChangeIsAuditedWithIt(t *testing.T) {
 	_, err = s.ChangeSubscription(Called(ctx), sub.ID, func(sub *contract.Subscription) error { sub.Description = "x"; return nil })
 	require.NoError(t, err)
 	require.Len(t, audit(t, s, AuditQuery{}), 1, "what somebody called for is that call's entry")
-	_, err = s.UpdateSubscription(ctx, sub, sub)
+	_, err = s.replace(ctx, before, sub)
 	require.ErrorIs(t, err, ErrStale)
 	require.Len(t, audit(t, s, AuditQuery{}), 1, "no change, no entry")
 }

@@ -11,8 +11,9 @@ func (k keys) consumers() string                { return k.namespace + ":consume
 func (k keys) apiKeys() string                  { return k.namespace + ":keys" }                         // HASH SHA-256 of the key → keyRecord
 func (k keys) consumerKeys(id string) string    { return k.namespace + ":consumer:" + id + ":keys" }     // HASH key id → Key with its hash
 func (k keys) consumerSubs(id string) string    { return k.namespace + ":consumer:" + id + ":subs" }     // SET of subscription ids
-func (k keys) subscription(id string) string    { return k.namespace + ":sub:" + id }                    // STRING Subscription
+func (k keys) subscription(id string) string    { return k.namespace + ":sub:" + id }                    // STRING Subscription, its secrets sealed: see sealed.go
 func (k keys) fingerprint(f string) string      { return k.namespace + ":same:" + f }                    // STRING subscription id
+func (k keys) fingerprints() string             { return k.namespace + ":fingerprints" }                 // STRING the sealed key of all fingerprints
 func (k keys) delivery(id string) string        { return k.namespace + ":delivery:" + id }               // STRING see record.go
 func (k keys) deliveries(sub string) string     { return k.namespace + ":deliveries:" + sub }            // ZSET created ms → delivery id
 func (k keys) line(id string) string            { return k.namespace + ":line:" + id }                   // ZSET place → delivery id

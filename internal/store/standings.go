@@ -29,7 +29,7 @@ type Standing struct {
 	// Ahead is the delivery that is first in the line, or just its ID if it has no record that can be read; nil: it is this
 	// one's turn.
 	Ahead *contract.Delivery
-	// Err is ErrDamaged if the subscription or the delivery can't be read.
+	// Err is ErrDamaged if the subscription or the delivery can't be read, ErrSealed if the key ring lacks the subscription's key.
 	Err error
 }
 
@@ -171,7 +171,7 @@ func firstsOf(lines []string, cmds []*redis.Cmd) (map[string]contract.Delivery, 
 
 func (s *Store) standing(p Pending, f *findings) (standing Standing) {
 	if text, ok := f.subscriptions[p.Subscription]; ok {
-		standing.Subscription, standing.Err = s.subs.of(p.Subscription, text, parseSubscription)
+		standing.Subscription, standing.Err = s.subs.of(p.Subscription, text, s.parseSubscription)
 	}
 	if text, ok := f.policies[p.Resource]; ok {
 		standing.Policy, _ = s.policies.of(p.Resource, text, parsePolicy)
@@ -185,8 +185,9 @@ func (s *Store) standing(p Pending, f *findings) (standing Standing) {
 	return standing
 }
 
-func parseSubscription(text string) (*contract.Subscription, error) {
-	sub, err := decode[contract.Subscription](text, nil, "subscription")
+// parseSubscription opens the secrets too: once for each text of a record, and not with each delivery.
+func (s *Store) parseSubscription(text string) (*contract.Subscription, error) {
+	sub, err := s.parse(text, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 )
 
 // What callers match with errors.Is. Every other error means that Redis could not be asked.
@@ -25,6 +26,9 @@ var (
 	ErrQuota = fmt.Errorf("%w of quota", ErrConflict)
 	// ErrStale means that the record changed since it was read: read again.
 	ErrStale = errors.New("changed meanwhile")
+	// ErrSealed means that the key ring can't open a record, or that there is none to write with: it is well again once the ring
+	// is.
+	ErrSealed = errors.New("sealed under a key that is not here")
 )
 
 // silent drops what the Redis library would print by itself: every call returns its error, and the caller logs it.
@@ -49,12 +53,15 @@ type Options struct {
 	// MaxSubscriptions is how many subscriptions a consumer may have over all resources unless its own limits say otherwise;
 	// zero: no bound.
 	MaxSubscriptions int
+	// Keyring seals and opens the subscriptions' secrets. A store without one reads subscriptions without them, and writes none.
+	Keyring *keyring.Keyring
 }
 
 // Store speaks to one Redis. It is safe for concurrent use.
 type Store struct {
 	rdb       *redis.Client
 	key       keys
+	keyring   *keyring.Keyring
 	subs      parsed[*contract.Subscription]
 	policies  parsed[contract.DeliveryPolicy]
 	lists     tended
@@ -80,7 +87,7 @@ func Open(o Options) (*Store, error) {
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = o.Timeout, o.Timeout, o.Timeout, o.Timeout
 	opts.MaxRetries = 1
 	opts.ContextTimeoutEnabled = true
-	s := &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace},
+	s := &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace}, keyring: o.Keyring,
 		service: o.Service, audited: cmp.Or(o.AuditEntries, mostAudited), maxSubscriptions: o.MaxSubscriptions}
 	s.rdb.AddHook(&s.exchanged)
 	return s, nil

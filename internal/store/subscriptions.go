@@ -15,11 +15,19 @@ import (
 
 // CreateSubscription keeps a new subscription, or returns the one that asks for the same thing already. ErrNotFound means
 // that the resource is gone, ErrConflict that its policy allows the consumer no more of them, ErrQuota that the consumer may have no
-// more over all resources.
+// more over all resources, ErrSealed that the store can't seal.
 func (s *Store) CreateSubscription(ctx context.Context, sub contract.Subscription) (kept contract.Subscription, created bool, err error) {
 	sub.Revision = 1
+	same, err := s.fingerprint(ctx, sub)
+	if err != nil {
+		return contract.Subscription{}, false, fmt.Errorf("writing the subscription: %w", err)
+	}
+	record, err := s.seal(sub, same)
+	if err != nil {
+		return contract.Subscription{}, false, err
+	}
 	for {
-		id, err := s.createSubscription(ctx, sub)
+		id, err := s.createSubscription(ctx, sub, same, record)
 		if err != nil || id == sub.ID {
 			return sub, err == nil, err
 		}
@@ -30,12 +38,12 @@ func (s *Store) CreateSubscription(ctx context.Context, sub contract.Subscriptio
 	}
 }
 
-func (s *Store) createSubscription(ctx context.Context, sub contract.Subscription) (id string, err error) {
+func (s *Store) createSubscription(ctx context.Context, sub contract.Subscription, same, record string) (id string, err error) {
 	id, err = createSubscription.Run(ctx, s.rdb, []string{
-		s.key.fingerprint(sub.Fingerprint()), s.key.subscription(sub.ID), s.key.list(sub.Consumer, sub.Resource),
+		s.key.fingerprint(same), s.key.subscription(sub.ID), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.changes(), s.key.consumerSubs(sub.Consumer),
 		s.key.resourceSubs(sub.Resource), s.key.resources(), s.key.policies(), s.key.consumers(),
-	}, sub.ID, encode(sub), sub.CreatedAt.UnixMilli(), candidate(sub), contract.NewID("v"), sub.Resource, s.key.subscription(""), mostChanges,
+	}, sub.ID, record, sub.CreatedAt.UnixMilli(), candidate(sub), contract.NewID("v"), sub.Resource, s.key.subscription(""), mostChanges,
 		sub.Consumer, s.maxSubscriptions).Text()
 	switch {
 	case err != nil:
@@ -83,7 +91,7 @@ return ARGV[1]`)
 // Subscription returns one subscription or ErrNotFound.
 func (s *Store) Subscription(ctx context.Context, id string) (contract.Subscription, error) {
 	text, err := s.rdb.Get(ctx, s.key.subscription(id)).Result()
-	return decode[contract.Subscription](text, err, "subscription")
+	return s.parse(text, err)
 }
 
 // Subscriptions returns a page of a consumer's subscriptions to a resource, oldest first, and the cursor of the next page,
@@ -142,7 +150,7 @@ func (s *Store) subscriptions(ctx context.Context, ids []string) ([]contract.Sub
 		if !ok {
 			continue
 		}
-		sub, err := decode[contract.Subscription](text, nil, "subscription")
+		sub, err := s.parse(text, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -151,15 +159,30 @@ func (s *Store) subscriptions(ctx context.Context, ids []string) ([]contract.Sub
 	return subs, nil
 }
 
-// UpdateSubscription replaces a record that was read at before.Revision. ErrStale: read again. ErrConflict: another
-// subscription of the consumer asks for the same thing. ErrNotFound: it is gone.
-func (s *Store) UpdateSubscription(ctx context.Context, before, after contract.Subscription) (contract.Subscription, error) {
-	after.Revision = before.Revision + 1
+// reading is a subscription as it was read to be changed.
+type reading struct {
+	text   string
+	record atRest
+	sub    contract.Subscription
+}
+
+// replace writes a record anew that was read before. ErrStale: read again. ErrConflict: another subscription of the
+// consumer asks for the same thing. ErrNotFound: it is gone.
+func (s *Store) replace(ctx context.Context, before reading, after contract.Subscription) (contract.Subscription, error) {
+	after.Revision = before.sub.Revision + 1
+	same, err := s.fingerprint(ctx, after)
+	if err != nil {
+		return contract.Subscription{}, fmt.Errorf("writing the subscription: %w", err)
+	}
+	record, err := s.seal(after, same)
+	if err != nil {
+		return contract.Subscription{}, err
+	}
 	n, err := updateSubscription.Run(ctx, s.rdb, []string{
-		s.key.subscription(after.ID), s.key.fingerprint(before.Fingerprint()), s.key.fingerprint(after.Fingerprint()),
+		s.key.subscription(after.ID), s.key.fingerprint(before.record.same()), s.key.fingerprint(same),
 		s.key.match(after.Resource), s.key.changes(), s.key.audit(string(contract.ActorService)),
-	}, after.ID, encode(after), before.Revision, candidate(after), contract.NewID("v"), s.key.subscription(""), after.Resource, mostChanges,
-		s.ownChange(ctx, before, after), s.audited).Int()
+	}, after.ID, record, before.text, candidate(after), contract.NewID("v"), s.key.subscription(""), after.Resource, mostChanges,
+		s.ownChange(ctx, before.sub, after), s.audited).Int()
 	switch {
 	case err != nil:
 		return contract.Subscription{}, fmt.Errorf("writing the subscription: %w", err)
@@ -175,13 +198,13 @@ func (s *Store) UpdateSubscription(ctx context.Context, before, after contract.S
 
 // updateSubscription
 // KEYS 1 subscription, 2 old fingerprint, 3 new fingerprint, 4 match, 5 changes, 6 the service's own audit log.
-// ARGV 1 id, 2 record, 3 expected revision, 4 candidate or "", 5 token of the change, 6 prefix of subscription keys, 7 resource, 8 most changes,
+// ARGV 1 id, 2 record, 3 expected record, 4 candidate or "", 5 token of the change, 6 prefix of subscription keys, 7 resource, 8 most changes,
 // 9 audit entry or "", 10 most audit entries.
-// Output: 1 done, 0 not there, -1 another revision, -2 another subscription has the new fingerprint.
+// Output: 1 done, 0 not there, -1 another record, -2 another subscription has the new fingerprint.
 var updateSubscription = redis.NewScript(`
 local record = redis.call('GET', KEYS[1])
 if not record then return 0 end
-if cjson.decode(record).revision ~= tonumber(ARGV[3]) then return -1 end
+if record ~= ARGV[3] then return -1 end
 local same = redis.call('GET', KEYS[3])
 if same and same ~= ARGV[1] and redis.call('EXISTS', ARGV[6] .. same) == 1 then return -2 end
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
@@ -194,27 +217,28 @@ if ARGV[4] ~= '' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[4]) else redis.c
 redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[8], '*', 't', ARGV[5], 'r', ARGV[7], 's', ARGV[1], 'c', ARGV[4])
 return 1`)
 
-// DeleteSubscription ends a subscription, or returns ErrNotFound.
+// DeleteSubscription ends a subscription, or returns ErrNotFound. It needs no key: what can't be opened can be ended.
 func (s *Store) DeleteSubscription(ctx context.Context, id string) error {
 	for {
-		sub, err := s.Subscription(ctx, id)
+		text, err := s.rdb.Get(ctx, s.key.subscription(id)).Result()
+		sub, err := decode[atRest](text, err, "subscription")
 		if err != nil {
 			return err
 		}
-		if err := s.deleteSubscription(ctx, sub); !errors.Is(err, ErrStale) {
+		if err := s.deleteSubscription(ctx, text, sub); !errors.Is(err, ErrStale) {
 			return err
 		}
 	}
 }
 
 // deleteSubscription wants the record as it stands, since its fingerprint goes with it.
-func (s *Store) deleteSubscription(ctx context.Context, sub contract.Subscription) error {
+func (s *Store) deleteSubscription(ctx context.Context, text string, sub atRest) error {
 	id := sub.ID
 	n, err := deleteSubscription.Run(ctx, s.rdb, []string{
-		s.key.subscription(id), s.key.fingerprint(sub.Fingerprint()), s.key.list(sub.Consumer, sub.Resource),
+		s.key.subscription(id), s.key.fingerprint(sub.same()), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.changes(), s.key.consumerSubs(sub.Consumer),
 		s.key.resourceSubs(sub.Resource), s.key.deliveries(id), s.key.failing(id),
-	}, id, contract.NewID("v"), sub.Revision, sub.Resource, mostChanges).Int()
+	}, id, contract.NewID("v"), text, sub.Resource, mostChanges).Int()
 	switch {
 	case err != nil:
 		return fmt.Errorf("deleting the subscription: %w", err)
@@ -228,11 +252,11 @@ func (s *Store) deleteSubscription(ctx context.Context, sub contract.Subscriptio
 
 // deleteSubscription
 // KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 deliveries, 9 since when it fails.
-// ARGV 1 id, 2 token of the change, 3 expected revision, 4 resource, 5 most changes. Output: 1 done, 0 not there, -1 another revision.
+// ARGV 1 id, 2 token of the change, 3 expected record, 4 resource, 5 most changes. Output: 1 done, 0 not there, -1 another record.
 var deleteSubscription = redis.NewScript(`
 local record = redis.call('GET', KEYS[1])
 if not record then return 0 end
-if cjson.decode(record).revision ~= tonumber(ARGV[3]) then return -1 end
+if record ~= ARGV[3] then return -1 end
 redis.call('DEL', KEYS[1], KEYS[8], KEYS[9])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 redis.call('ZREM', KEYS[3], ARGV[1])
@@ -256,20 +280,30 @@ func candidate(sub contract.Subscription) string {
 	return wants
 }
 
-// ChangeSubscription reads a subscription, lets change alter it and writes it back, again if somebody else was faster.
+// ChangeSubscription reads a subscription, lets change alter it and writes it back, again if somebody else was faster. ErrSealed:
+// the store can't open or seal it, and nothing was changed.
 func (s *Store) ChangeSubscription(ctx context.Context, id string, change func(*contract.Subscription) error) (contract.Subscription, error) {
 	for {
-		before, err := s.Subscription(ctx, id)
+		before, err := s.readToChange(ctx, id)
 		if err != nil {
 			return contract.Subscription{}, err
 		}
-		after := before
+		after := before.sub
 		if err := change(&after); err != nil {
 			return contract.Subscription{}, err
 		}
-		after, err = s.UpdateSubscription(ctx, before, after)
+		after, err = s.replace(ctx, before, after)
 		if !errors.Is(err, ErrStale) {
 			return after, err
 		}
 	}
+}
+
+func (s *Store) readToChange(ctx context.Context, id string) (r reading, err error) {
+	r.text, err = s.rdb.Get(ctx, s.key.subscription(id)).Result()
+	if r.record, err = decode[atRest](r.text, err, "subscription"); err != nil {
+		return r, err
+	}
+	r.sub, err = s.open(r.record)
+	return r, err
 }

@@ -109,24 +109,29 @@ func TestCreateAndDeleteRace(t *testing.T) {
 
 func TestUpdateSubscription(t *testing.T) {
 	s := withResource(t, open(t), "orders")
-	before := create(t, s, subscription("sub_1"))
-	after := before
+	after := create(t, s, subscription("sub_1"))
 	after.Description = "new"
-	kept, err := s.UpdateSubscription(ctx, before, after)
+	before, err := s.readToChange(ctx, "sub_1")
 	require.NoError(t, err)
-	require.EqualValues(t, 2, kept.Revision)
+	updated, err := s.replace(ctx, before, after)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, updated.Revision)
 
-	_, err = s.UpdateSubscription(ctx, before, after)
+	_, err = s.replace(ctx, before, after)
 	require.ErrorIs(t, err, ErrStale)
-	second := create(t, s, subscription("sub_2"))
-	same := second
-	same.CallbackURL, same.Description = after.CallbackURL, after.Description
-	_, err = s.UpdateSubscription(ctx, second, same)
+	create(t, s, subscription("sub_2"))
+	same := func(sub *contract.Subscription) error {
+		sub.CallbackURL, sub.Description = after.CallbackURL, after.Description
+		return nil
+	}
+	_, err = s.ChangeSubscription(ctx, "sub_2", same)
 	require.ErrorIs(t, err, ErrConflict)
+	before, err = s.readToChange(ctx, "sub_1")
+	require.NoError(t, err)
 	require.NoError(t, s.DeleteSubscription(ctx, "sub_1"))
-	_, err = s.UpdateSubscription(ctx, kept, kept)
+	_, err = s.replace(ctx, before, updated)
 	require.ErrorIs(t, err, ErrNotFound)
-	_, err = s.UpdateSubscription(ctx, second, same)
+	_, err = s.ChangeSubscription(ctx, "sub_2", same)
 	require.NoError(t, err, "what was in the way is gone")
 }
 
@@ -192,7 +197,9 @@ func TestDeletingASubscriptionLeavesNothing(t *testing.T) {
 	require.NoError(t, s.DeleteSubscription(ctx, "sub_1"))
 	require.ErrorIs(t, s.DeleteSubscription(ctx, "sub_1"), ErrNotFound)
 	// The delivery itself ends by its time.
-	require.ElementsMatch(t, []string{s.key.resources(), s.key.catalogueVersion(), s.key.changes(), s.key.delivery("dlv_1"), s.key.audit("service")}, keysLeft(t, s))
+	require.ElementsMatch(t, []string{
+		s.key.resources(), s.key.catalogueVersion(), s.key.changes(), s.key.fingerprints(), s.key.delivery("dlv_1"), s.key.audit("service"),
+	}, keysLeft(t, s))
 }
 
 // A change and a deletion at a time: nothing of the subscription stays, its fingerprint included.
@@ -216,5 +223,6 @@ func TestChangeAndDeleteRace(t *testing.T) {
 		})
 		wg.Wait()
 	}
-	require.ElementsMatch(t, []string{s.key.resources(), s.key.catalogueVersion(), s.key.changes()}, slices.DeleteFunc(keysLeft(t, s), func(key string) bool { return key == s.key.audit("service") }))
+	require.ElementsMatch(t, []string{s.key.resources(), s.key.catalogueVersion(), s.key.changes(), s.key.fingerprints()},
+		slices.DeleteFunc(keysLeft(t, s), func(key string) bool { return key == s.key.audit("service") }))
 }

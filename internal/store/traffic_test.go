@@ -127,7 +127,7 @@ func TestTrafficIsCounted(t *testing.T) {
 func BenchmarkDeliveries(b *testing.B) {
 	for _, ordered := range []bool{false, true} {
 		b.Run(map[bool]string{false: "unordered", true: "ordered"}[ordered], func(b *testing.B) {
-			s, err := Open(Options{URL: testkit.StartRedis(b).URL, Namespace: testkit.Namespace(b)})
+			s, err := Open(Options{URL: testkit.StartRedis(b).URL, Namespace: testkit.Namespace(b), Keyring: oneRing})
 			require.NoError(b, err)
 			defer s.Close()
 			w := newWork(b, s, 50, ordered)

@@ -36,6 +36,8 @@ func problemOf(ctx context.Context, err error) error {
 	rec := recordOf(ctx)
 	rec.err = err
 	switch {
+	case errors.Is(err, store.ErrSealed):
+		return huma.Error503ServiceUnavailable("a key is missing here: try again (request " + rec.id + ")")
 	case errors.Is(err, store.ErrDamaged):
 		p := bare500(rec)
 		return huma.NewError(p.Status, p.Detail)

@@ -95,8 +95,8 @@ func (s subscriptions) fresh(caller contract.Caller, asked subscriptionBody) con
 	now := moment(s.now())
 	sub := contract.Subscription{
 		ID: contract.NewID("sub"), Consumer: caller.Consumer, Resource: caller.Resource, CallbackURL: asked.CallbackURL,
-		Types: asked.Types, Format: asked.Format, Headers: asked.Headers, Auth: asked.Auth.auth(), Description: asked.Description,
-		Status: contract.StatusActive, Secrets: []contract.Secret{{Value: newSecret()}}, CreatedAt: now, UpdatedAt: now,
+		Types: asked.Types, Format: asked.Format, Description: asked.Description, Status: contract.StatusActive, CreatedAt: now, UpdatedAt: now,
+		Confidential: contract.Confidential{Secrets: []contract.Secret{{Value: newSecret()}}, Auth: asked.Auth.auth(), Headers: asked.Headers},
 	}
 	asked.Pace.apply(&sub)
 	asked.Expressions.apply(&sub)

@@ -21,6 +21,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -32,6 +33,9 @@ const (
 	gatewayKey = "the-key-of-the-tests-0123456789-abcdef"
 	adminToken = "the-admin-token-of-the-tests"
 )
+
+// oneRing is that of all worlds: several may share a Redis, as replicas do.
+var oneRing = keyring.Ephemeral()
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -67,7 +71,9 @@ func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *wor
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), w.transcript, zapcore.DebugLevel))
 	w.app = service.New(log)
 	t.Cleanup(func() { require.NoError(t, w.app.Stop(5*time.Second)) })
-	kept, err := store.Open(store.Options{URL: redis, Namespace: namespace, Service: "subscription-service", MaxSubscriptions: w.limits.MaxSubscriptions})
+	kept, err := store.Open(store.Options{
+		URL: redis, Namespace: namespace, Service: "subscription-service", MaxSubscriptions: w.limits.MaxSubscriptions, Keyring: oneRing,
+	})
 	require.NoError(t, err)
 	w.store = kept
 	w.app.OnStop("redis", func(context.Context) error { return kept.Close() })

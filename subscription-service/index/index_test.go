@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 )
@@ -31,7 +32,7 @@ type world struct {
 
 func open(t *testing.T, url, namespace string) *store.Store {
 	t.Helper()
-	s, err := store.Open(store.Options{URL: url, Namespace: namespace})
+	s, err := store.Open(store.Options{URL: url, Namespace: namespace, Keyring: keyring.Ephemeral()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	return s

@@ -14,6 +14,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
@@ -50,7 +51,7 @@ func newReal(t *testing.T) *real {
 func newIdle(t *testing.T) *real {
 	t.Helper()
 	namespace := testkit.Namespace(t)
-	kept, err := store.Open(store.Options{URL: testkit.Redis(t), Namespace: namespace})
+	kept, err := store.Open(store.Options{URL: testkit.Redis(t), Namespace: namespace, Keyring: keyring.Ephemeral()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = kept.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

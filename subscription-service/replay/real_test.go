@@ -16,6 +16,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
@@ -44,7 +45,7 @@ type real struct {
 func newReal(t *testing.T) *real {
 	t.Helper()
 	namespace := testkit.Namespace(t)
-	kept, err := store.Open(store.Options{URL: testkit.Redis(t), Namespace: namespace})
+	kept, err := store.Open(store.Options{URL: testkit.Redis(t), Namespace: namespace, Keyring: keyring.Ephemeral()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = kept.Close() })
 	_, err = kept.PutResource(context.Background(), contract.Resource{Name: "orders"})

@@ -84,7 +84,7 @@ func (b *bench) member(resource string, i int) contract.Subscription {
 	return contract.Subscription{
 		ID: contract.NewID("sub"), Consumer: "con_bench", Resource: resource, Types: []string{fanOutType}, Format: contract.FormatStructured,
 		CallbackURL: fmt.Sprintf("%s%s?%d", b.receiver.Endpoints[i%b.subscriptions], pathOther, i), Status: contract.StatusActive,
-		Secrets: []contract.Secret{{Value: "whsec_" + strings.Repeat("YWJj", 10)}}, CreatedAt: time.Now(),
+		Confidential: contract.Confidential{Secrets: []contract.Secret{{Value: "whsec_" + strings.Repeat("YWJj", 10)}}}, CreatedAt: time.Now(),
 	}
 }
 

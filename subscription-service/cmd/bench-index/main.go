@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 )
@@ -144,7 +145,7 @@ const resources, writers = 10, 32
 
 // rebuild fills a namespace of its own as consumers would, and times what a listener does that starts.
 func (f *figures) rebuild(ctx context.Context, url string) error {
-	kept, err := store.Open(store.Options{URL: url, Namespace: contract.NewID("bench"), Timeout: time.Minute})
+	kept, err := store.Open(store.Options{URL: url, Namespace: contract.NewID("bench"), Timeout: time.Minute, Keyring: keyring.Ephemeral()})
 	if err != nil {
 		return err
 	}

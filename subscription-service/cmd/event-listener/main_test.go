@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -44,7 +45,7 @@ func startListener(t *testing.T, redis, amqp string) *process {
 	namespace := testkit.Namespace(t)
 	p := &process{t: t}
 	var err error
-	p.store, err = store.Open(store.Options{URL: redis, Namespace: namespace})
+	p.store, err = store.Open(store.Options{URL: redis, Namespace: namespace, Keyring: keyring.Ephemeral()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = p.store.Close() })
 	_, err = p.store.PutResource(context.Background(), contract.Resource{Name: "orders"})

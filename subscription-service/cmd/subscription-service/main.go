@@ -11,6 +11,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -23,6 +24,8 @@ type config struct {
 	GatewayKey  string   `env:"WEBHOOK_GATEWAY_KEY,required,notEmpty"`
 	AdminToken  string   `env:"WEBHOOK_ADMIN_TOKEN"`
 	AdminTokens []string `env:"WEBHOOK_ADMIN_TOKENS"`
+	Keyring     string   `env:"WEBHOOK_KEYRING"`
+	KeyringFile string   `env:"WEBHOOK_KEYRING_FILE"`
 	AllowCIDRs  []string `env:"WEBHOOK_ALLOW_CIDRS"`
 	AllowHTTP   bool     `env:"WEBHOOK_ALLOW_HTTP"`
 	Listen      string   `env:"WEBHOOK_LISTEN" envDefault:"127.0.0.1:8081"`
@@ -51,18 +54,22 @@ func main() {
 type addresses struct{ gateway, admin string }
 
 func start(_ context.Context, c config, app *service.App) (at addresses, err error) {
-	signer, policy, admins, err := c.check()
+	signer, policy, admins, keys, err := c.check()
 	if err != nil {
 		return at, err
 	}
+	app.Metrics.MustRegister(keys)
+	app.Go("key ring", func(ctx context.Context) error { return keys.Run(ctx, app.Log) })
 	kept, err := store.Open(store.Options{
 		URL: c.RedisURL, Namespace: c.Namespace, Service: "subscription-service", AuditEntries: c.AuditEntries, MaxSubscriptions: c.Subscriptions,
+		Keyring: keys,
 	})
 	if err != nil {
 		return at, err
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
+	app.Health.Check("keyring", kept.Unlocks)
 	app.ObserveRedis(kept.Traffic)
 
 	// Subscribing needs no broker, so the service does not wait for it.
@@ -91,7 +98,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 const mostOfAny = 100_000_000
 
 // check reports every fault of the values at once, without the values.
-func (c config) check() (*contract.Signer, *guard.Policy, api.Admins, error) {
+func (c config) check() (*contract.Signer, *guard.Policy, api.Admins, *keyring.Keyring, error) {
 	var errs []error
 	signer, err := contract.NewSigner([]byte(c.GatewayKey), time.Now)
 	if err != nil {
@@ -113,5 +120,9 @@ func (c config) check() (*contract.Signer, *guard.Policy, api.Admins, error) {
 			errs = append(errs, fmt.Errorf("%s: use 1 to %d", name, mostOfAny))
 		}
 	}
-	return signer, policy, admins, errors.Join(errs...)
+	keys, err := keyring.Load(c.Keyring, c.KeyringFile)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	return signer, policy, admins, keys, errors.Join(errs...)
 }
