@@ -9,17 +9,18 @@ umask 077
 
 FILE=${1:-$ROOT/.env}
 
-# add NAME BYTES appends a random secret unless the file has one.
+# add NAME SECRET appends a secret unless the file has one.
 add() {
   grep -q "^$1=." "$FILE" && return
-  env_line "$1" "$(random_hex "$2")" >>"$FILE"
+  env_line "$1" "$2" >>"$FILE"
   say "$FILE: new $1"
 }
 
 touch "$FILE"
 chmod 600 "$FILE"
-add WEBHOOK_GATEWAY_KEY 32
-add WEBHOOK_CALLBACK_KEY 32
-add WEBHOOK_ADMIN_TOKEN 24
-add REDIS_PASSWORD 24
-add RABBITMQ_PASSWORD 24
+add WEBHOOK_GATEWAY_KEY "$(random_hex 32)"
+add WEBHOOK_CALLBACK_KEY "$(random_hex 32)"
+add WEBHOOK_ADMIN_TOKEN "$(random_hex 24)"
+add WEBHOOK_KEYRING "$(random_key k1)"
+add REDIS_PASSWORD "$(random_hex 24)"
+add RABBITMQ_PASSWORD "$(random_hex 24)"

@@ -88,6 +88,8 @@ make_secrets() {
     [[ -n ${SECRET[$name]:-} ]] || SECRET[$name]=$(random_hex 32)
   done
   save secrets.env SECRET
+  # A file of its own, which its admin may change while all runs: see "Secrets at rest" in the README.
+  [[ -s $RUN_DIR/keyring ]] || random_key k1 | write_file "$RUN_DIR/keyring"
 }
 
 # choose_ports gives every listener a port that is free. A stack keeps its ports as long as they stay free. They
@@ -263,6 +265,7 @@ start_subscription-service() {
   launch subscription-service "${settings[@]}" \
     REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_GATEWAY_KEY="${SECRET[WEBHOOK_GATEWAY_KEY]}" WEBHOOK_ADMIN_TOKEN="${SECRET[WEBHOOK_ADMIN_TOKEN]}" \
+    WEBHOOK_KEYRING_FILE="$RUN_DIR/keyring" \
     WEBHOOK_LISTEN="$(local_address subscription)" WEBHOOK_ADMIN_LISTEN="$(local_address admin)" \
     -- "$ROOT/bin/subscription-service"
 }
@@ -280,6 +283,7 @@ start_callback-service() {
   mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
   launch callback-service "${settings[@]}" REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" WEBHOOK_GATEWAY_URL="$(their_gateway_url)" \
+    WEBHOOK_KEYRING_FILE="$RUN_DIR/keyring" \
     WEBHOOK_METRICS_LISTEN="$(local_address callback-metrics)" \
     -- "$ROOT/bin/callback-service"
 }
@@ -290,6 +294,7 @@ start_gateway() {
   make_gateway_dir
   launch gateway PATH="$PATH" "${settings[@]}" REDIS_URL="$(their_redis_url)" \
     WEBHOOK_GATEWAY_KEY="${SECRET[WEBHOOK_GATEWAY_KEY]}" WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" \
+    WEBHOOK_KEYRING_FILE="$RUN_DIR/keyring" \
     WEBHOOK_RUNNER="$ROOT/bin/webhook-runner" WEBHOOK_EGRESS="$(local_address egress)" \
     WEBHOOK_SUBSCRIPTION_NODE="$(local_address subscription)" \
     WEBHOOK_GATEWAY_IP=127.0.0.1 WEBHOOK_GATEWAY_PORT="${PORT[gateway]}" \
@@ -509,7 +514,7 @@ cmd_down() {
 
 cmd_wipe() {
   cmd_down
-  rm -rf "$RUN_DIR"/{redis,rabbitmq,log,pid,ports,settings,secrets.env,.lock}
+  rm -rf "$RUN_DIR"/{redis,rabbitmq,log,pid,ports,settings,secrets.env,keyring,.lock}
   rmdir "$RUN_DIR" 2>/dev/null || true # other stacks may live below it
 }
 

@@ -13,6 +13,9 @@ die() {
 # random_hex prints N random bytes in hexadecimal.
 random_hex() { od -An -v -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
+# random_key ID prints a key for a key ring: the id, and 32 random bytes in base64.
+random_key() { printf '%s:%s' "$1" "$(head -c 32 /dev/urandom | base64 -w 0)"; }
+
 # env_line prints KEY=value, quoted only where a shell that sources the line needs it.
 env_line() {
   local value=$2

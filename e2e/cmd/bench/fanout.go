@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/e2e/world"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
@@ -61,7 +63,11 @@ func (b *bench) crowd(ctx context.Context) (resource string, err error) {
 	if _, err := b.stack.Admin().Want(ctx, http.StatusCreated, http.MethodPut, "/admin/v1/resources/"+resource, map[string]any{}); err != nil {
 		return "", err
 	}
-	kept, err := store.Open(store.Options{URL: b.stack.RedisURL, Timeout: time.Minute})
+	keys, err := keyring.Load("", filepath.Join(b.runDir, "keyring"))
+	if err != nil {
+		return "", err
+	}
+	kept, err := store.Open(store.Options{URL: b.stack.RedisURL, Timeout: time.Minute, Keyring: keys})
 	if err != nil {
 		return "", err
 	}
