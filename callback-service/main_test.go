@@ -23,7 +23,7 @@ func valid(redis, amqp string) config {
 		RedisURL: redis, AMQPURL: amqp, GatewayURL: "http://127.0.0.1:9080", CallbackKey: strings.Repeat("k", 32),
 		Keyring:       "k1:MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE=",
 		MetricsListen: "127.0.0.1:0", Schedule: []time.Duration{time.Second}, Timeout: time.Second, InFlight: 10,
-		DisableAfter: time.Hour, Shutdown: 5 * time.Second, Namespace: "test-callback-service-process", // not the engine tests' own: they run beside these
+		DisableAfter: time.Hour, AuditEntries: 1000, Shutdown: 5 * time.Second, Namespace: "test-callback-service-process", // not the engine tests' own: they run beside these
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func ringOf(t *testing.T, entries ...string) *keyring.Keyring {
 func dump(t *testing.T, s *Store) string {
 	t.Helper()
 	var all strings.Builder
-	for _, name := range keysLeft(t, s) {
+	for _, name := range slices.Sorted(slices.Values(keysLeft(t, s))) {
 		all.WriteString(name + "\n")
 		value, err := s.rdb.Eval(ctx, `
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -53,7 +54,7 @@ if kind == 'string' then return {redis.call('GET', KEYS[1])} end
 if kind == 'hash' then return redis.call('HGETALL', KEYS[1]) end
 if kind == 'set' then return redis.call('SMEMBERS', KEYS[1]) end
 if kind == 'zset' then return redis.call('ZRANGE', KEYS[1], 0, -1) end
-local flat = {}
+local flat = {} -- of a stream
 for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do flat[#flat + 1] = table.concat(entry[2], ' ') end
 return flat`, []string{name}).StringSlice()
 		require.NoError(t, err)
