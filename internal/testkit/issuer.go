@@ -192,7 +192,32 @@ func text(v any) string {
 
 func encoded(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
+// idleRSA are keys that no test uses now: they take long to make.
+var idleRSA struct {
+	sync.Mutex
+	keys []*rsa.PrivateKey
+}
+
+// newRSA returns a key that no other test has at the same time.
 func newRSA(t testing.TB) *rsa.PrivateKey {
+	t.Helper()
+	idleRSA.Lock()
+	defer idleRSA.Unlock()
+	var key *rsa.PrivateKey
+	if last := len(idleRSA.keys) - 1; last >= 0 {
+		key, idleRSA.keys = idleRSA.keys[last], idleRSA.keys[:last]
+	} else {
+		key = makeRSA(t)
+	}
+	t.Cleanup(func() {
+		idleRSA.Lock()
+		defer idleRSA.Unlock()
+		idleRSA.keys = append(idleRSA.keys, key)
+	})
+	return key
+}
+
+func makeRSA(t testing.TB) *rsa.PrivateKey {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
