@@ -294,32 +294,6 @@ func provision(t testing.TB, s *store.Store) (consumer contract.Consumer, plain,
 	return consumer, plain, created.ID
 }
 
-func TestWithRedisGoneCallsAreRefusedOnceTheAnswerIsTooOld(t *testing.T) {
-	server := testkit.StartRedis(t)
-	s, err := store.Open(store.Options{URL: server.URL, Namespace: testkit.Namespace(t), Timeout: 200 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	_, plain, _ := provision(t, s)
-	c := &clock{}
-	p := filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), s, nil, c.now, zap.NewNop()))
-	call := func() *requesttest.Answer {
-		return requesttest.Call(t, "{}", requesttest.New(t, "GET", "/orders/subscribe", "apikey", plain), p)
-	}
-	if a := call(); a != nil {
-		t.Fatalf("refused: %s", a.Body)
-	}
-	server.Stop()
-	if a := call(); a != nil {
-		t.Fatalf("within the TTL: %s", a.Body)
-	}
-	c.advance(ttl)
-	if a := call(); a == nil || a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
-		t.Fatalf("got %+v", a)
-	}
-}
-
 func BenchmarkSubscribeWithAKnownKey(b *testing.B) {
 	p, _, _ := unit(b, opens("subscribe"))
 	conf, _ := p.ParseConf([]byte("{}"))
