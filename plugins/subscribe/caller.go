@@ -106,7 +106,7 @@ func (h *Handler) byToken(c filter.Config, r pkgHTTP.Request, authorization, res
 	var refused *bearer.Refused
 	switch {
 	case errors.As(err, &refused):
-		h.log.Info("a token is refused", zap.String("reason", string(refused.Reason)))
+		h.log.Warn("a token is refused", zap.String("reason", string(refused.Reason)))
 		return caller{}, invalidToken(c)
 	case err != nil:
 		h.log.Warn("a call is refused since its token cannot be judged", zap.Error(err))
@@ -114,7 +114,7 @@ func (h *Handler) byToken(c filter.Config, r pkgHTTP.Request, authorization, res
 	}
 	who, refusal := h.byName(c, identity.Consumer, resource)
 	if refusal == nil && who.Consumer == "" {
-		h.log.Info("a token is refused", zap.String("reason", "unknown_consumer"))
+		h.log.Warn("a token is refused", zap.String("reason", "unknown_consumer"))
 		refusal = invalidToken(c)
 	}
 	who.identity = identity
