@@ -18,6 +18,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/bearer"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/callbackproxy"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/egress"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
@@ -88,6 +89,7 @@ type process struct {
 	gate     *filter.Gate
 	book     *pass.Book
 	parts    parts
+	tokens   *bearer.Verifier
 	server   *egress.Server
 	handlers map[string]filter.Handler
 }
@@ -101,8 +103,10 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 		return p
 	}
 	p.parts = made
+	p.tokens = bearer.NewVerifier(bearer.Options{AllowHTTP: env.AllowHTTP, Now: time.Now, Log: log})
+	p.gate.OnConfig(p.adopt)
 	p.handlers = map[string]filter.Handler{
-		subscribe.Name: subscribe.New(p.parts.gateway, p.parts.store, time.Now, log),
+		subscribe.Name: subscribe.New(p.parts.gateway, p.parts.store, p.tokens, time.Now, log),
 		callbackproxy.Name: &callbackproxy.Handler{
 			Signer: p.parts.callback, Policy: p.parts.policy, Book: p.book, Log: log,
 			Used:  once.New(contract.CallbackLife+2*contract.StatementLeeway, usedStatements, time.Now),
@@ -110,6 +114,14 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 		},
 	}
 	return p
+}
+
+// adopt makes ready what a configuration needs.
+func (p *process) adopt(c filter.Config) error {
+	if c.Issuers == nil {
+		return nil
+	}
+	return p.tokens.Adopt(c.Issuers)
 }
 
 func (p *process) register() error {
@@ -128,7 +140,8 @@ func (p *process) start(env environment) {
 	}
 }
 
-// drain lets what is under way end: first the plugins' calls and the calls with a pass, then the egress's, then Redis.
+// drain lets what is under way end: first the plugins' calls and the calls with a pass, then the egress's, then
+// the fetching of issuers' keys and Redis.
 func (p *process) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
@@ -139,6 +152,9 @@ func (p *process) drain() error {
 	var err error
 	if p.server != nil {
 		err = p.server.Shutdown(ctx)
+	}
+	if p.tokens != nil {
+		p.tokens.Close()
 	}
 	if p.parts.store != nil {
 		_ = p.parts.store.Close() // nobody asks it any more

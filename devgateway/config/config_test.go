@@ -148,6 +148,8 @@ routes:
     upstream_id: up
     plugin_config_id: both
     plugins: {limit-count: {count: 2}}
+consumers:
+  - {username: acme_1, plugins: {key-auth: {key: "${{KEY:=k}}"}}}
 #END
 `
 
@@ -164,6 +166,7 @@ func TestRules(t *testing.T) {
 		{"request-id", "plugin_configs[0].plugins.request-id", map[string]any{}},
 	}, got.Plugins, "the route's own plugin wins")
 	assert.Equal(t, "prometheus", r.Global[0].Name)
+	assert.Equal(t, []Consumer{{"acme_1", []Plugin{{"key-auth", "consumers[0].plugins.key-auth", map[string]any{"key": "k"}}}}}, r.Consumers)
 }
 
 func TestRulesRefuse(t *testing.T) {
@@ -189,6 +192,8 @@ func TestRulesRefuse(t *testing.T) {
 		"method":           {"[GET]", "[get]", "routes[0].methods[0]"},
 		"vars":             {`["uri", "~~", "^/a"]`, `["uri", "~~"]`, "routes[0].vars[0]"},
 		"vars not":         {`["uri", "~~", "^/a"]`, `["uri", "!", "~~", "^/a"]`, "routes[0].vars[0]"},
+		"username":         {"acme_1", "acme corp", "consumers[0].username"},
+		"unknown consumer": {"username: acme_1,", "username: acme_1, group_id: g,", "'consumers[0]' has invalid keys: group_id"},
 		"no id":            {"id: r\n", "id: ''\n", "routes[0].id is missing"},
 		"missing variable": {"${{NODE:=127.0.0.1:8081}}", "${{GONE}}", "GONE"},
 	}
@@ -210,9 +215,14 @@ func TestRulesTellEveryFault(t *testing.T) {
 }
 
 func TestSameIDTwice(t *testing.T) {
-	route := goodRules[strings.Index(goodRules, "  - id: r\n"):strings.Index(goodRules, "#END")]
-	_, err := ParseRules([]byte(strings.Replace(goodRules, "#END", route+"#END", 1)), environment(nil))
+	route := goodRules[strings.Index(goodRules, "  - id: r\n"):strings.Index(goodRules, "consumers:")]
+	_, err := ParseRules([]byte(strings.Replace(goodRules, "consumers:", route+"consumers:", 1)), environment(nil))
 	require.ErrorContains(t, err, `routes[1].id "r" is used twice`)
+}
+
+func TestSameUsernameTwice(t *testing.T) {
+	_, err := ParseRules([]byte(strings.Replace(goodRules, "#END", "  - {username: acme_1}\n#END", 1)), environment(nil))
+	require.ErrorContains(t, err, `consumers[1].username "acme_1"`)
 }
 
 func TestWatcherSeesEachChangeOnce(t *testing.T) {

@@ -16,7 +16,8 @@ import (
 
 // Rules is apisix.yaml, checked: routes whose upstream and plugins are resolved.
 type Rules struct {
-	Routes []Route
+	Routes    []Route
+	Consumers []Consumer
 	// Global is the plugins of all global rules: they run on every call, matched or not.
 	Global []Plugin
 }
@@ -29,6 +30,12 @@ type Route struct {
 	Timeout       Timeout
 	Node          string   // host:port of the upstream
 	Plugins       []Plugin // its own, and those of its plugin_config that it does not override; by name
+}
+
+// Consumer is somebody whom a plugin of APISIX can tell, with what it needs for that.
+type Consumer struct {
+	Username string
+	Plugins  []Plugin
 }
 
 // Var is one condition on a variable of the request.
@@ -51,6 +58,12 @@ type rulesFile struct {
 	PluginConfigs []pluginSet    `yaml:"plugin_configs"`
 	GlobalRules   []pluginSet    `yaml:"global_rules"`
 	Routes        []routeFile    `yaml:"routes"`
+	Consumers     []consumerFile `yaml:"consumers"`
+}
+
+type consumerFile struct {
+	Username string         `yaml:"username"`
+	Plugins  map[string]any `yaml:"plugins"`
 }
 
 type upstreamFile struct {
@@ -123,8 +136,9 @@ func ParseRules(text []byte, env *Environment) (*Rules, error) {
 func (f *rulesFile) resolve() (*Rules, error) {
 	nodes, nodeErr := f.nodes()
 	sets, setErr := f.pluginConfigs()
-	rules := &Rules{}
-	errs := []error{nodeErr, setErr}
+	consumers, consumerErr := f.consumers()
+	rules := &Rules{Consumers: consumers}
+	errs := []error{nodeErr, setErr, consumerErr}
 	for i := range f.GlobalRules {
 		path := fmt.Sprintf("global_rules[%d].plugins", i)
 		rules.Global = append(rules.Global, plugins(path, f.GlobalRules[i].Plugins)...)
@@ -188,6 +202,22 @@ func (f *rulesFile) pluginConfigs() (map[string][]Plugin, error) {
 		sets[set.ID] = plugins(fmt.Sprintf("plugin_configs[%d].plugins", i), set.Plugins)
 	}
 	return sets, nil
+}
+
+var username = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+
+func (f *rulesFile) consumers() ([]Consumer, error) {
+	var list []Consumer
+	seen := map[string]bool{}
+	for i, c := range f.Consumers {
+		path := fmt.Sprintf("consumers[%d]", i)
+		if !username.MatchString(c.Username) || seen[c.Username] {
+			return nil, fmt.Errorf("%s.username %q must be letters, digits, - and _, and nobody else's", path, c.Username)
+		}
+		seen[c.Username] = true
+		list = append(list, Consumer{c.Username, plugins(path+".plugins", c.Plugins)})
+	}
+	return list, nil
 }
 
 // plugins is sorted by name: an order that does not depend on the map.

@@ -30,12 +30,14 @@ type exchange struct {
 	out    http.Request // what is passed on: r with the body that is left
 	target route.Target
 	route  *liveRoute
-	addr   netip.Addr // of the client: the peer, or what a proxy on this machine says
-	srcIP  []byte
-	query  string // the raw query, which a plugin may change
-	args   []route.Arg
-	call   extplugin.Request
-	result extplugin.Result
+	// consumer is whom a plugin of the gateway found to call; empty if none did.
+	consumer string
+	addr     netip.Addr // of the client: the peer, or what a proxy on this machine says
+	srcIP    []byte
+	query    string // the raw query, which a plugin may change
+	args     []route.Arg
+	call     extplugin.Request
+	result   extplugin.Result
 }
 
 type exchangeKey struct{}
@@ -67,7 +69,7 @@ var (
 
 // begin takes a new request in. Its error means 414 for errLine, else 400.
 func (x *exchange) begin(r *http.Request) error {
-	x.r, x.args, x.route = r, x.args[:0], nil
+	x.r, x.args, x.route, x.consumer = r, x.args[:0], nil, ""
 	x.Exchange = proxy.Exchange{Host: r.Host}
 	if len(r.Method)+len(r.RequestURI)+len("  HTTP/1.1\r\n") > maxHeaderLine {
 		return errLine
@@ -227,6 +229,8 @@ func (x *exchange) Var(name string) (string, bool) {
 		return x.port[0], true
 	case "server_protocol":
 		return x.r.Proto, true
+	case "consumer_name":
+		return x.consumer, x.consumer != ""
 	case "route_id":
 		return x.route.id, true
 	case "route_name":

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -103,6 +104,41 @@ func TestWhatThePluginSees(t *testing.T) {
 	}
 	got = g.get(t, "/rewrite/a%20b", "x-do: see")
 	assert.Contains(t, got.body, "X-Saw-Path: /rewrite/a%20b\n", "proxy-rewrite has encoded it")
+}
+
+func TestKeyAuthTellsThePluginWhoCalls(t *testing.T) {
+	g := startGateway(t, setup{static: staticFile(), rules: rulesFile(upstream(t))})
+	got := g.get(t, "/key/a", "apikey: k-acme", "X-Consumer-Username: root", "X-Credential-Identifier: 1", "x-do: see;var=consumer_name")
+	for _, want := range []string{"X-Saw-Consumer_name: acme true", "X-Consumer-Username: acme"} {
+		assert.Contains(t, got.body, want+"\n")
+	}
+	assert.NotContains(t, got.body, "k-acme")
+	assert.NotContains(t, got.body, "root")
+	assert.NotContains(t, got.body, "X-Credential-Identifier")
+	for _, header := range []string{"apikey: other", "X-Consumer-Username: acme"} {
+		refused := g.get(t, "/key/a", header)
+		assert.Equal(t, 401, refused.StatusCode)
+		assert.Equal(t, `apikey realm="key"`, refused.Header.Get("WWW-Authenticate"))
+		assert.Contains(t, refused.body, "API key in request")
+	}
+}
+
+// Calls share an exchange per connection: what one of them is must not be the next one's.
+func TestTheNextCallOnAConnectionIsNobodys(t *testing.T) {
+	g := startGateway(t, setup{static: staticFile(), rules: rulesFile(upstream(t))})
+	c, err := net.Dial("tcp", g.Addr())
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	answers := bufio.NewReader(c)
+	for _, call := range [][2]string{{"/key/a", "acme true"}, {"/ext/a", " false"}} {
+		_, err = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: h\r\napikey: k-acme\r\nx-do: var=consumer_name\r\n\r\n", call[0])
+		require.NoError(t, err)
+		res, err := http.ReadResponse(answers, nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		assert.Contains(t, string(body), "X-Saw-Consumer_name: "+strings.TrimSpace(call[1])+"\n")
+	}
 }
 
 func TestHundredHeaders(t *testing.T) {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -15,7 +16,7 @@ import (
 
 const notFound = `{"error_msg":"404 Route Not Found"}` + "\n"
 
-// ServeHTTP is the way of a call: route, request id, proxy-rewrite, limit-count, the runner's plugins, the upstream.
+// ServeHTTP is the way of a call: route, request id, key-auth, proxy-rewrite, limit-count, the runner's plugins, the upstream.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := exchangeOf(r.Context())
 	if err := x.begin(r); err != nil {
@@ -48,6 +49,9 @@ func refusal(err error) int {
 
 // pass runs the plugins of the route. It returns false when one has answered.
 func (g *Gateway) pass(w http.ResponseWriter, x *exchange) bool {
+	if x.route.keyAuth != nil && !x.knowsKey(w) {
+		return false
+	}
 	for _, name := range x.route.remove {
 		x.r.Header.Del(name)
 	}
@@ -59,6 +63,16 @@ func (g *Gateway) pass(w http.ResponseWriter, x *exchange) bool {
 		return true
 	}
 	return g.callRunner(w, x)
+}
+
+// knowsKey tells who calls by key-auth, or answers as APISIX does.
+func (x *exchange) knowsKey(w http.ResponseWriter) bool {
+	name, why := x.route.keyAuth.Consumer(x.route.keys, x.r.Header)
+	if x.consumer = name; name == "" {
+		w.Header().Set("Www-Authenticate", `apikey realm="key"`)
+		x.answer(w, http.StatusUnauthorized, "text/plain; charset=utf-8", fmt.Sprintf(`{"message":"%s"}`, why)+"\n")
+	}
+	return name != ""
 }
 
 // withinLimit counts the call and tells the client how many are left.

@@ -133,7 +133,7 @@ ext-plugin: {cmd: ["%s"]}
 nginx_config:
   envs: [REDIS_URL, NOT_SET, GORACE=atexit_sleep_ms=0]
   http: {client_max_body_size: 1m, client_body_timeout: 300ms}
-plugins: [request-id, proxy-rewrite, limit-count, prometheus, ext-plugin-post-req]
+plugins: [request-id, key-auth, proxy-rewrite, limit-count, prometheus, ext-plugin-post-req]
 plugin_attr: {prometheus: {export_addr: {ip: 127.0.0.1, port: 0}}}
 `, strings.Join(command, `","`))
 }
@@ -148,7 +148,7 @@ global_rules:
 `
 
 // rulesFile routes to node: /plain/* with nothing, /ext/* with the runner, /rewrite/* with the runner and proxy-rewrite,
-// /limited/* two calls a minute.
+// /limited/* two calls a minute, /key/* with the runner behind key-auth.
 func rulesFile(node string) string {
 	return fmt.Sprintf(`
 upstreams: [{id: up, type: roundrobin, nodes: {"%s": 1}}]`, node) + plugins + `
@@ -161,6 +161,8 @@ routes:
     plugin_config_id: both
     plugins: {proxy-rewrite: {headers: {remove: [X-Secret]}}}
   - {id: r-limited, uri: /limited/*, upstream_id: up, plugins: {limit-count: {count: 2, time_window: 60, rejected_code: 429}}}
+  - {id: r-key, uri: /key/*, upstream_id: up, plugin_config_id: both, plugins: {key-auth: {hide_credentials: true}}}
+consumers: [{username: acme, plugins: {key-auth: {key: k-acme}}}]
 #END
 `
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -87,17 +88,24 @@ func freeAddress(tb testing.TB) string {
 // startReal runs the gateway of the repository with the real runner.
 func startReal(tb testing.TB, redis, node string, delay time.Duration) *running {
 	tb.Helper()
+	return startRealIn(tb, repoConf, map[string]string{"REDIS_URL": redis, "WEBHOOK_SUBSCRIPTION_NODE": node}, delay)
+}
+
+// startRealIn is startReal with the files of another directory and more of an environment.
+func startRealIn(tb testing.TB, dir string, more map[string]string, delay time.Duration) *running {
+	tb.Helper()
 	binary, err := buildRunner()
 	require.NoError(tb, err)
 	env := map[string]string{
 		"PATH": os.Getenv("PATH"), "WEBHOOK_RUNNER": binary, "WEBHOOK_GATEWAY_PORT": "0", "WEBHOOK_GATEWAY_METRICS_PORT": "0",
-		"WEBHOOK_SUBSCRIPTION_NODE": node, "WEBHOOK_EGRESS": freeAddress(tb), "REDIS_URL": redis, "WEBHOOK_LOG_LEVEL": "warn",
+		"WEBHOOK_EGRESS": freeAddress(tb), "WEBHOOK_LOG_LEVEL": "warn",
 		"WEBHOOK_GATEWAY_KEY": gatewayKey, "WEBHOOK_CALLBACK_KEY": callbackKey,
 		"WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8", "WEBHOOK_ALLOW_HTTP": "true",
 	}
+	maps.Copy(env, more)
 	core, logs := observer.New(zapcore.InfoLevel)
 	g, err := Start(Options{
-		ConfDir: repoConf, Log: zap.New(core), RespawnDelay: delay,
+		ConfDir: dir, Log: zap.New(core), RespawnDelay: delay,
 		Lookup: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 	})
 	require.NoError(tb, err)
@@ -173,6 +181,7 @@ func TestRealRewrite(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, contract.Caller{
 		Consumer: "con_1", Resource: "orders", Action: contract.ActionSubscribe, Method: "POST", Path: "/orders/subscribe", Statement: caller.Statement,
+		From: "127.0.0.1",
 	}, caller)
 	query := g.get(t, "/orders/subscribe?limit=2&cursor=a%2Fb", "apikey: "+key(t, redis))
 	assert.Equal(t, "GET /gateway/orders/subscribe?limit=2&cursor=a%2Fb", firstLine(query))

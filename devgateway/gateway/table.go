@@ -25,6 +25,8 @@ type table struct {
 // liveRoute is a route with everything a call needs.
 type liveRoute struct {
 	requestID *plugin.RequestID
+	keyAuth   *plugin.KeyAuth
+	keys      plugin.Keys
 	remove    []string
 	rewrites  bool // proxy-rewrite is on: the upstream gets the normalised path
 	limiter   *plugin.Limiter
@@ -53,9 +55,10 @@ type limiterKey struct {
 func (b *builder) build(rules *config.Rules) (*table, error) {
 	router, routerErr := route.New(rules.Routes)
 	global, globalErr := b.global(rules.Global)
+	keys, keysErr := plugin.NewKeys(rules.Consumers)
 	b.version++
 	t := &table{router: router}
-	errs := []error{routerErr, globalErr}
+	errs := []error{routerErr, globalErr, keysErr}
 	limiters := map[limiterKey]*plugin.Limiter{}
 	for i := range rules.Routes {
 		chain, err := plugin.Build(rules.Routes[i].Plugins, b.enabled)
@@ -63,7 +66,9 @@ func (b *builder) build(rules *config.Rules) (*table, error) {
 			errs = append(errs, fmt.Errorf("apisix.yaml: %w", err))
 			continue
 		}
-		t.routes = append(t.routes, b.route(&rules.Routes[i], chain, global, limiters))
+		live := b.route(&rules.Routes[i], chain, global, limiters)
+		live.keyAuth, live.keys = chain.KeyAuth, keys
+		t.routes = append(t.routes, live)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -79,7 +84,7 @@ func (b *builder) global(list []config.Plugin) (*plugin.Chain, error) {
 	if err != nil {
 		return c, fmt.Errorf("apisix.yaml: %w", err)
 	}
-	if c.ProxyRewrite != nil || c.LimitCount != nil || c.ExtPlugin != nil {
+	if c.KeyAuth != nil || c.ProxyRewrite != nil || c.LimitCount != nil || c.ExtPlugin != nil {
 		return c, errors.New("apisix.yaml: global_rules: devgateway knows request-id and prometheus only")
 	}
 	return c, nil

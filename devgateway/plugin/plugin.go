@@ -10,9 +10,10 @@ import (
 )
 
 // Chain is the plugins of one route. A nil field is a plugin that the route does not have. APISIX runs them in the
-// order request-id, proxy-rewrite, limit-count, prometheus, ext-plugin-post-req.
+// order request-id, key-auth, proxy-rewrite, limit-count, prometheus, ext-plugin-post-req.
 type Chain struct {
 	RequestID    *RequestID
+	KeyAuth      *KeyAuth
 	ProxyRewrite *ProxyRewrite
 	LimitCount   *LimitCount
 	Prometheus   *Prometheus
@@ -27,6 +28,7 @@ func Known(name string) bool {
 
 var builders = map[string]func(*Chain, config.Plugin) error{
 	"request-id":          addRequestID,
+	"key-auth":            addKeyAuth,
 	"proxy-rewrite":       addProxyRewrite,
 	"limit-count":         addLimitCount,
 	"prometheus":          addPrometheus,

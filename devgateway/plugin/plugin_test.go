@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var all = map[string]bool{
-	"request-id": true, "proxy-rewrite": true, "limit-count": true, "prometheus": true, "ext-plugin-post-req": true,
+	"request-id": true, "proxy-rewrite": true, "limit-count": true, "prometheus": true, "ext-plugin-post-req": true, "key-auth": true,
 }
 
 func TestBuildRefuses(t *testing.T) {
@@ -35,7 +35,7 @@ func TestBuildRefuses(t *testing.T) {
 		raw  any
 		want string
 	}{
-		"unknown plugin":     {"key-auth", conf{}, "does not have this plugin"},
+		"unknown plugin":     {"jwt-auth", conf{}, "does not have this plugin"},
 		"post-resp":          {"ext-plugin-post-resp", conf{}, "does not have this plugin"},
 		"request-id key":     {"request-id", conf{"algorithm": "uuid"}, "algorithm"},
 		"proxy-rewrite uri":  {"proxy-rewrite", conf{"uri": "/x"}, "uri"},
@@ -47,6 +47,8 @@ func TestBuildRefuses(t *testing.T) {
 		"limit-count text":   {"limit-count", conf{"count": "1", "time_window": 1}, "count"},
 		"limit-count group":  {"limit-count", conf{"count": 1, "time_window": 1, "group": "g"}, "group"},
 		"prometheus key":     {"prometheus", conf{"metrics": 1}, "metrics"},
+		"key-auth query":     {"key-auth", conf{"query": "apikey"}, "query"},
+		"key-auth header":    {"key-auth", conf{"header": ""}, "header is empty"},
 		"degradation":        {"ext-plugin-post-req", conf{"conf": entry(), "allow_degradation": false}, "allow_degradation is refused"},
 		"no conf":            {"ext-plugin-post-req", conf{}, "conf must name"},
 		"conf entry":         {"ext-plugin-post-req", conf{"conf": entry("when")}, "when"},
@@ -65,7 +67,46 @@ func TestOnlyEnabledPlugins(t *testing.T) {
 	_, err := Build([]config.Plugin{{Name: "prometheus", Path: "p", Raw: map[string]any{}}}, map[string]bool{})
 	require.ErrorContains(t, err, "add prometheus to plugins")
 	require.NoError(t, CheckEnabled(all))
-	require.ErrorContains(t, CheckEnabled(map[string]bool{"key-auth": true}), "key-auth")
+	require.ErrorContains(t, CheckEnabled(map[string]bool{"jwt-auth": true}), "jwt-auth")
+}
+
+func TestKeyAuth(t *testing.T) {
+	consumer := func(name string, raw any) config.Consumer {
+		return config.Consumer{Username: name, Plugins: []config.Plugin{{Name: "key-auth", Path: "consumers." + name, Raw: raw}}}
+	}
+	keys, err := NewKeys([]config.Consumer{consumer("acme", map[string]any{"key": "k-acme"}), consumer("other", map[string]any{"key": "k-other"})})
+	require.NoError(t, err)
+	for name, tc := range map[string]struct {
+		auth      KeyAuth
+		sent      http.Header
+		who, why  string
+		remaining http.Header
+	}{
+		"known": {KeyAuth{Header: "apikey"}, http.Header{"Apikey": {"k-acme"}}, "acme", "",
+			http.Header{"Apikey": {"k-acme"}, "X-Consumer-Username": {"acme"}}},
+		"hidden": {KeyAuth{Header: "X-Key", HideCredentials: true}, http.Header{"X-Key": {"k-other"}, "Apikey": {"1"}}, "other", "",
+			http.Header{"Apikey": {"1"}, "X-Consumer-Username": {"other"}}},
+		"forged": {KeyAuth{Header: "apikey", HideCredentials: true},
+			http.Header{"Apikey": {"k-acme"}, "X-Consumer-Username": {"root"}, "X-Credential-Identifier": {"1"}, "X-Consumer-Custom-Id": {"1"}}, "acme", "",
+			http.Header{"X-Consumer-Username": {"acme"}}},
+		"missing": {KeyAuth{Header: "apikey"}, http.Header{"X-Key": {"k-acme"}}, "", "Missing API key in request", http.Header{"X-Key": {"k-acme"}}},
+		"wrong":   {KeyAuth{Header: "apikey"}, http.Header{"Apikey": {"k"}}, "", "Invalid API key in request", http.Header{"Apikey": {"k"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			who, why := tc.auth.Consumer(keys, tc.sent)
+			assert.Equal(t, []any{tc.who, tc.why, tc.remaining}, []any{who, why, tc.sent})
+		})
+	}
+	for want, bad := range map[string][]config.Consumer{
+		"key is empty":              {consumer("acme", map[string]any{})},
+		"another consumer's":        {consumer("acme", map[string]any{"key": "hunter2"}), consumer("b", map[string]any{"key": "hunter2"})},
+		"secret":                    {consumer("acme", map[string]any{"secret": 1})},
+		"devgateway knows key-auth": {{Username: "acme", Plugins: []config.Plugin{{Name: "jwt-auth"}}}},
+	} {
+		_, err := NewKeys(bad)
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
 }
 
 func TestLimitCount(t *testing.T) {

@@ -117,7 +117,7 @@ return found`)
 
 // PutConsumer creates or replaces a consumer.
 func (s *Store) PutConsumer(ctx context.Context, c contract.Consumer) error {
-	if err := s.rdb.HSet(ctx, s.key.consumers(), c.ID, encode(c)).Err(); err != nil {
+	if err := putConsumer.Run(ctx, s.rdb, s.key.consumersByIDAndName(), c.ID, encode(c), c.Name).Err(); err != nil {
 		return fmt.Errorf("writing the consumer: %w", err)
 	}
 	return nil
@@ -140,13 +140,27 @@ func (s *Store) Consumers(ctx context.Context) ([]contract.Consumer, error) {
 
 // ChangeConsumer reads a consumer, lets change alter it and writes it back, again if somebody else was faster.
 func (s *Store) ChangeConsumer(ctx context.Context, id string, change func(*contract.Consumer)) (contract.Consumer, error) {
-	return changeField(ctx, s.rdb, []string{s.key.consumers()}, id, "consumer", change, func(contract.Consumer) string { return "" })
+	for {
+		before, err := s.rdb.HGet(ctx, s.key.consumers(), id).Result()
+		c, err := decode[contract.Consumer](before, err, "consumer")
+		if err != nil {
+			return c, err
+		}
+		change(&c)
+		n, err := swapConsumer.Run(ctx, s.rdb, s.key.consumersByIDAndName(), id, encode(c), c.Name, before).Int()
+		if err != nil {
+			return c, fmt.Errorf("writing the consumer: %w", err)
+		}
+		if n == 1 {
+			return c, nil
+		}
+	}
 }
 
 // DeleteConsumer removes a consumer, its keys and its subscriptions. The consumer itself goes first: from then on its keys
 // open nothing, whatever becomes of the rest.
 func (s *Store) DeleteConsumer(ctx context.Context, id string) error {
-	n, err := s.rdb.HDel(ctx, s.key.consumers(), id).Result()
+	n, err := deleteConsumer.Run(ctx, s.rdb, s.key.consumersByIDAndName(), id).Int()
 	if err != nil {
 		return fmt.Errorf("deleting the consumer: %w", err)
 	}
@@ -256,9 +270,9 @@ func (s *Store) DeleteKey(ctx context.Context, consumer, id string) error {
 	return nil
 }
 
-// Access is what one API key opens on one resource.
+// Access is what one caller may do with one resource.
 type Access struct {
-	// Consumer is empty if the key is unknown.
+	// Consumer is empty if the caller is unknown.
 	Consumer string
 	// Known tells whether the resource exists.
 	Known bool
@@ -309,8 +323,8 @@ func list[T any](ctx context.Context, rdb *redis.Client, key string) ([]T, error
 	return all, nil
 }
 
-// changeField changes a field of the first hash; what beside makes of it is written to the second one, if there is one, and a
-// new version to the third key.
+// changeField changes a field of the first hash; what beside makes of it is written to the second one, and a new version to
+// the third key.
 func changeField[T any](ctx context.Context, rdb *redis.Client, hashes []string, field, what string, change func(*T), beside func(T) string) (T, error) {
 	for {
 		before, err := rdb.HGet(ctx, hashes[0], field).Result()
@@ -330,12 +344,11 @@ func changeField[T any](ctx context.Context, rdb *redis.Client, hashes []string,
 }
 
 // swapField
-// KEYS 1 hash, perhaps 2 hash beside and 3 version. ARGV 1 field, 2 expected value, 3 new value, 4 value beside or "",
+// KEYS 1 hash, 2 hash beside, 3 version. ARGV 1 field, 2 expected value, 3 new value, 4 value beside or "",
 // 5 version token. Output: 1 done, 0 the value is another one or gone.
 var swapField = redis.NewScript(`
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-if not KEYS[2] then return 1 end
 redis.call('SET', KEYS[3], ARGV[5])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[2], ARGV[1], ARGV[4]) else redis.call('HDEL', KEYS[2], ARGV[1]) end
 return 1`)

@@ -8,6 +8,7 @@ func (k keys) resources() string                { return k.namespace + ":resourc
 func (k keys) catalogueVersion() string         { return k.namespace + ":resources:version" }            // STRING a new token at each change of a resource, none when there is no resource
 func (k keys) policies() string                 { return k.namespace + ":policies" }                     // HASH name → the resource's policy, for who needs no more of it
 func (k keys) consumers() string                { return k.namespace + ":consumers" }                    // HASH id → Consumer
+func (k keys) consumerNames() string            { return k.namespace + ":consumers:names" }              // HASH name → ids of the consumers named so, spaces between them
 func (k keys) apiKeys() string                  { return k.namespace + ":keys" }                         // HASH SHA-256 of the key → keyRecord
 func (k keys) consumerKeys(id string) string    { return k.namespace + ":consumer:" + id + ":keys" }     // HASH key id → Key with its hash
 func (k keys) consumerSubs(id string) string    { return k.namespace + ":consumer:" + id + ":subs" }     // SET of subscription ids

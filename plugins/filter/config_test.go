@@ -21,6 +21,15 @@ func TestParse(t *testing.T) {
 		"negative":           {value: `{"key_cache_ttl":"-1s"}`, fault: "key_cache_ttl"},
 		"no duration":        {value: `{"key_cache_ttl":"hunter2"}`, fault: "key_cache_ttl"},
 		"a number":           {value: `{"key_cache_ttl":2}`, fault: "key_cache_ttl"},
+		"APISIX's consumers": {value: `{"apisix_consumers":true}`, ttl: 2 * time.Second},
+		"an issuer":          {value: `{"jwt":{"issuers":[{"issuer":"i","audience":"a","jwks_url":"https://i.example/"}]}}`, ttl: 2 * time.Second},
+		"no issuers":         {value: `{"jwt":{}}`, fault: "jwt.issuers: name"},
+		"half an issuer":     {value: `{"jwt":{"issuers":[{"issuer":"hunter2"}]}}`, fault: "jwt.issuers[0].audience is missing"},
+		"unknown in issuer":  {value: `{"jwt":{"issuers":[{"isuer":"hunter2"}]}}`, fault: `unknown field "isuer"`},
+		"issuers no list":    {value: `{"jwt":{"issuers":"hunter2"}}`, fault: "jwt.issuers: write it as a list"},
+		"jwt no object":      {value: `{"jwt":"hunter2"}`, fault: "jwt: write it as an object"},
+		"leeway a number":    {value: `{"jwt":{"issuers":[{"leeway":30}]}}`, fault: "jwt.issuers.leeway: write it as a string"},
+		"consumers a string": {value: `{"apisix_consumers":"hunter2"}`, fault: "apisix_consumers: write it as true or false"},
 		"unknown field":      {value: `{"key_cash_ttl":"hunter2"}`, fault: `unknown field "key_cash_ttl"`},
 		"nothing":            {value: ``, fault: "not valid JSON"},
 		"garbage":            {value: `hunter2`, fault: "not valid JSON"},
@@ -49,7 +58,9 @@ func TestParse(t *testing.T) {
 
 // FuzzParse: whatever stands in a route, Parse returns a usable configuration or a fault, and nothing in between.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{`{}`, `{"key_cache_ttl":"2s"}`, `null`, `[]`, `{"a":1}`, `{"key_cache_ttl":1e9}`, "", "\x00"} {
+	for _, seed := range []string{`{}`, `{"key_cache_ttl":"2s"}`, `null`, `[]`, `{"a":1}`, `{"key_cache_ttl":1e9}`, "", "\x00",
+		`{"apisix_consumers":true,"jwt":{"issuers":[{"issuer":"i","audience":"a","jwks_url":"https://i.example/","algorithms":["ES256"]}]}}`,
+		`{"jwt":{"issuers":[{"issuer":"i","audience":"a","jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"eA"}]}}]}}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, value []byte) {

@@ -27,8 +27,10 @@ type Handler interface {
 type Gate struct {
 	log      *zap.Logger
 	fault    error
+	adopt    func(Config) error
 	inFlight atomic.Int64
 	seen     seen
+	parsed   parsed
 }
 
 // NewGate makes a gate. With a fault, what is wrong with the process's environment, it refuses every call.
@@ -37,6 +39,25 @@ func NewGate(log *zap.Logger, fault error) *Gate {
 		log.Error("every call is refused until the environment is right", zap.Error(fault))
 	}
 	return &Gate{log: log, fault: fault}
+}
+
+// OnConfig sets what is asked about each configuration that reads well, so that its needs are at hand before the first call; its
+// error refuses every call under that configuration. Set it before the gate is used.
+func (g *Gate) OnConfig(adopt func(Config) error) { g.adopt = adopt }
+
+// read makes a configuration of a plugin's value. The same value, which every route has, is one and the same configuration.
+func (g *Gate) read(value []byte) (Config, error) {
+	if c, known := g.parsed.get(value); known {
+		return c, nil
+	}
+	c, err := Parse(value)
+	if err == nil && g.adopt != nil {
+		err = g.adopt(c)
+	}
+	if err != nil {
+		return Config{}, err
+	}
+	return g.parsed.keep(value, c), nil
 }
 
 // InFlight is how many calls are inside a handler now.
@@ -64,7 +85,7 @@ func (p *gated) ParseConf(value []byte) (conf any, err error) {
 			conf, err = Config{fault: fmt.Errorf("reading the configuration panicked: %v", v)}, nil
 		}
 	}()
-	c, fault := Parse(value)
+	c, fault := p.gate.read(value)
 	if fault != nil {
 		c = Config{fault: fault}
 		if p.gate.seen.first(p.name + fault.Error()) {
@@ -108,6 +129,36 @@ func (g *Gate) logPanic(name string, v any) {
 		g.log.Error("panic: the call is refused", zap.String("plugin", name), zap.Any("panic", fmt.Sprint(v)),
 			zap.ByteString("stack", debug.Stack()))
 	}
+}
+
+// maxParsed bounds the values that are remembered; beyond it all are forgotten.
+const maxParsed = 16
+
+// parsed remembers configurations by their value.
+type parsed struct {
+	mu      sync.Mutex
+	byValue map[string]Config
+}
+
+func (p *parsed) get(value []byte) (Config, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, known := p.byValue[string(value)]
+	return c, known
+}
+
+// keep returns the configuration that holds from now on: of several that read the value at once, the first one's.
+func (p *parsed) keep(value []byte, c Config) Config {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if first, known := p.byValue[string(value)]; known {
+		return first
+	}
+	if p.byValue == nil || len(p.byValue) >= maxParsed {
+		p.byValue = map[string]Config{}
+	}
+	p.byValue[string(value)] = c
+	return c
 }
 
 // maxSeen bounds what is remembered as logged; beyond it nothing new is logged.

@@ -143,3 +143,35 @@ func TestInFlightCountsCallsInsideAHandler(t *testing.T) {
 		t.Fatalf("%d in flight", n)
 	}
 }
+
+func TestTheSameValueIsOneConfigurationAndIsAdoptedOnce(t *testing.T) {
+	g, _ := gate(nil)
+	adopted := 0
+	g.OnConfig(func(filter.Config) error { adopted++; return nil })
+	const value = `{"jwt":{"issuers":[{"issuer":"i","audience":"a","jwks_url":"https://i.example/"}]}}`
+	first, _ := g.Plugin("p", handler(pass)).ParseConf([]byte(value))
+	second, _ := g.Plugin("q", handler(pass)).ParseConf([]byte(value))
+	if first.(filter.Config).Issuers != second.(filter.Config).Issuers || adopted != 1 {
+		t.Fatalf("%+v and %+v, adopted %d times", first, second, adopted)
+	}
+	for i := range 100 {
+		_, _ = g.Plugin("p", handler(pass)).ParseConf([]byte(strings.Repeat(" ", i) + value))
+	}
+	if adopted != 100 {
+		t.Fatalf("adopted %d times", adopted)
+	}
+}
+
+func TestAConfigurationThatIsNotAdoptedRefusesEveryCall(t *testing.T) {
+	g, logs := gate(nil)
+	g.OnConfig(func(filter.Config) error { return errors.New("jwks_url is plain http") })
+	for range 2 {
+		a := requesttest.Call(t, "{}", requesttest.New(t, "GET", "/another"), g.Plugin("p", handler(pass)))
+		if a == nil || a.Status != http.StatusServiceUnavailable || strings.Contains(string(a.Body), "jwks_url") {
+			t.Fatalf("got %+v", a)
+		}
+	}
+	if logs.Len() != 1 {
+		t.Fatalf("logged %d times", logs.Len())
+	}
+}

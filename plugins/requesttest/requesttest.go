@@ -31,6 +31,8 @@ type Request struct {
 	raw    string
 	client [][2]string
 
+	// Vars are variables of APISIX beside real_request_uri.
+	Vars map[string]string
 	// VarErr makes Var fail.
 	VarErr error
 	// VarCalls counts the questions back to APISIX.
@@ -144,7 +146,7 @@ func (r *Request) Args() url.Values {
 	return r.args
 }
 
-// Var knows real_request_uri.
+// Var knows real_request_uri and Vars.
 func (r *Request) Var(name string) ([]byte, error) {
 	r.VarCalls++
 	if r.VarErr != nil {
@@ -153,7 +155,7 @@ func (r *Request) Var(name string) ([]byte, error) {
 	if name == "real_request_uri" {
 		return []byte(r.raw), nil
 	}
-	return nil, nil
+	return []byte(r.Vars[name]), nil
 }
 
 // Body fails the test: of a larger body the unread bytes become protocol frames.

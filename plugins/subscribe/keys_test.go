@@ -31,6 +31,10 @@ func (s *source) Authenticate(_ context.Context, hash, resource string) (store.A
 	return say(hash, resource)
 }
 
+func (s *source) AuthenticateConsumer(ctx context.Context, name, resource string) (store.Access, error) {
+	return s.Authenticate(ctx, name, resource)
+}
+
 func (s *source) set(say func(hash, resource string) (store.Access, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,6 +151,40 @@ func TestAKeyOfOneResourceOpensNoOther(t *testing.T) {
 			t.Fatalf("%s: got %v", resource, a.Actions)
 		}
 	}
+}
+
+func TestAKeyAndAConsumerOfTheSameTextAreTwo(t *testing.T) {
+	s := &source{say: func(who, _ string) (store.Access, error) {
+		return store.Access{Consumer: "of " + who, Known: true}, nil
+	}}
+	k := newKeyring(s, (&clock{}).now)
+	byKey, _ := k.access("acme", "orders", ttl)
+	byName, _ := k.consumer("acme", "orders", ttl)
+	byHash, _ := k.consumer(contract.HashKey("acme"), "orders", ttl)
+	if byKey.Consumer != "of "+contract.HashKey("acme") || byName.Consumer != "of acme" || s.count() != 3 {
+		t.Fatalf("got %+v, %+v, %+v", byKey, byName, byHash)
+	}
+}
+
+// Names come from tokens: one must not run into the next one's question.
+func TestQuestionsAtOnceAreNotMixedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ask := make(chan struct{})
+		s := &source{say: func(who, resource string) (store.Access, error) {
+			<-ask
+			return store.Access{Consumer: who + " on " + resource, Known: true}, nil
+		}}
+		k := newKeyring(s, time.Now)
+		for _, q := range [][2]string{{"acme", "orders"}, {"acmeo", "rders"}, {"/acme", "orders"}, {"rders//acme", "o"}, {"a//cme", "orders"}} {
+			go func() {
+				if a, err := k.consumer(q[0], q[1], ttl); err != nil || a.Consumer != q[0]+" on "+q[1] {
+					t.Errorf("%q: got %+v, %v", q, a, err)
+				}
+			}()
+		}
+		synctest.Wait()
+		close(ask)
+	})
 }
 
 func TestManyAskingAtOnceAskOnce(t *testing.T) {

@@ -12,32 +12,27 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
-	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/bearer"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
 )
 
 // Name is the plugin's name in a route.
 const Name = "webhook-subscribe"
 
-const (
-	headerKey           = "apikey"
-	headerAuthorization = "Authorization"
-	// challenge goes out in one header value: of several WWW-Authenticate headers APISIX keeps the last.
-	challenge = `ApiKey realm="webhooks"`
-	// rawTarget is APISIX's variable with the request line's own target.
-	rawTarget = "real_request_uri"
-)
+// rawTarget is APISIX's variable with the request line's own target.
+const rawTarget = "real_request_uri"
 
 // Handler is the plugin. Make it with New.
 type Handler struct {
 	signer *contract.Signer
 	keys   *keyring
+	tokens *bearer.Verifier
 	log    *zap.Logger
 }
 
 // New makes the plugin. now is the clock of its cache, time.Now in production.
-func New(signer *contract.Signer, keys Authenticator, now func() time.Time, log *zap.Logger) *Handler {
-	return &Handler{signer: signer, keys: newKeyring(keys, now), log: log}
+func New(signer *contract.Signer, callers Directory, tokens *bearer.Verifier, now func() time.Time, log *zap.Logger) *Handler {
+	return &Handler{signer: signer, keys: newKeyring(callers, now), tokens: tokens, log: log}
 }
 
 // Owns reports whether the path is one of the plugin's.
@@ -53,16 +48,16 @@ func (h *Handler) Handle(c filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	if refusal := h.check(r, path, resource); refusal != nil {
 		return refusal
 	}
-	access, refusal := h.authenticate(c, r.Header(), resource)
+	who, refusal := h.authenticate(c, r, resource)
 	if refusal != nil {
 		return refusal
 	}
-	action, refusal := authorize(access, resource, kind, r.Method())
+	action, refusal := authorize(who, resource, kind, r.Method())
 	if refusal != nil {
 		return refusal
 	}
 	statement, err := h.signer.SignCaller(contract.Caller{
-		Consumer: access.Consumer, Resource: resource, Action: action, Method: r.Method(), Path: path, From: r.SrcIP().String(),
+		Consumer: who.Consumer, Resource: resource, Action: action, Method: r.Method(), Path: path, From: r.SrcIP().String(),
 	})
 	if err != nil {
 		h.log.Error("signing a statement", zap.Error(err))
@@ -87,39 +82,20 @@ func (h *Handler) check(r pkgHTTP.Request, path, resource string) *filter.Refusa
 	return filter.CheckHeaders(r.Header().View())
 }
 
-// authenticate tells who calls. Nothing about the resource is said to somebody unknown.
-func (h *Handler) authenticate(c filter.Config, header pkgHTTP.Header, resource string) (store.Access, *filter.Refusal) {
-	key := header.Get(headerKey)
-	if key == "" {
-		return store.Access{}, unauthorized(missingKey(header))
-	}
-	access, err := h.keys.access(key, resource, c.KeyCacheTTL)
-	if err != nil {
-		h.log.Warn("a call is refused since its key cannot be looked up", zap.Error(err))
-		return store.Access{}, unavailable("the gateway cannot check keys now: try again")
-	}
-	if access.Consumer == "" {
-		return store.Access{}, unauthorized("the API key is not known: it may have been revoked")
-	}
-	return access, nil
-}
-
-func missingKey(header pkgHTTP.Header) string {
-	if header.Get(headerAuthorization) != "" {
-		return "API keys are what is accepted here: send yours in the header apikey, not in Authorization"
-	}
-	return "send your API key in the header apikey"
-}
-
 // authorize returns the action that the call is allowed as.
-func authorize(access store.Access, resource, kind, method string) (string, *filter.Refusal) {
-	if !access.Known {
+func authorize(who caller, resource, kind, method string) (string, *filter.Refusal) {
+	if !who.Known {
 		return "", filter.Refuse(http.StatusNotFound, fmt.Sprintf("there is no resource %s", resource))
 	}
-	wanted := wantedActions(kind, method)
+	wanted, allowed := wantedActions(kind, method), who.identity.Narrow(resource, who.Actions)
 	for _, action := range wanted {
-		if slices.Contains(access.Actions, action) {
+		if slices.Contains(allowed, action) {
 			return action, nil
+		}
+	}
+	for _, action := range wanted {
+		if slices.Contains(who.Actions, action) {
+			return "", insufficient(resource, action)
 		}
 	}
 	return "", filter.Refuse(http.StatusForbidden, fmt.Sprintf("you have no grant to %s on %s: ask the administrator for one",
@@ -142,16 +118,9 @@ func wantedActions(kind, method string) []string {
 func handOver(r pkgHTTP.Request, path, statement string) {
 	header := r.Header()
 	filter.StripInternal(header)
-	header.Del(headerKey)
-	header.Del(headerAuthorization)
+	for _, name := range credentials {
+		header.Del(name)
+	}
 	header.Set(contract.HeaderStatement, statement)
 	r.SetPath([]byte(contract.GatewayPrefix + path))
-}
-
-func unauthorized(detail string) *filter.Refusal {
-	return filter.Refuse(http.StatusUnauthorized, detail).With("WWW-Authenticate", challenge)
-}
-
-func unavailable(detail string) *filter.Refusal {
-	return filter.Refuse(http.StatusServiceUnavailable, detail).With("Retry-After", "1")
 }
