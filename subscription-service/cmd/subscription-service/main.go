@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
@@ -25,6 +26,7 @@ type config struct {
 	AdminTokens []string `env:"WEBHOOK_ADMIN_TOKENS"`
 	AllowCIDRs  []string `env:"WEBHOOK_ALLOW_CIDRS"`
 	AllowHTTP   bool     `env:"WEBHOOK_ALLOW_HTTP"`
+	DNS         string   `env:"WEBHOOK_DNS"`
 	Listen      string   `env:"WEBHOOK_LISTEN" envDefault:"127.0.0.1:8081"`
 	AdminListen string   `env:"WEBHOOK_ADMIN_LISTEN" envDefault:"127.0.0.1:8082"`
 	// What a consumer may use that has no limits of its own: calls and events per second, subscriptions.
@@ -51,7 +53,7 @@ func main() {
 type addresses struct{ gateway, admin string }
 
 func start(_ context.Context, c config, app *service.App) (at addresses, err error) {
-	signer, policy, admins, err := c.check()
+	made, err := c.check()
 	if err != nil {
 		return at, err
 	}
@@ -74,7 +76,8 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.Go("catalogue", known.Run)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: signer, Policy: policy, Admins: admins,
+		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
+		Policy: made.policy, Resolver: made.resolver, Admins: made.admins,
 		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {
@@ -90,18 +93,30 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 // mostOfAny is the highest limit that can be set.
 const mostOfAny = 100_000_000
 
+// parts are what the environment makes.
+type parts struct {
+	signer   *contract.Signer
+	policy   *guard.Policy
+	resolver *net.Resolver
+	admins   api.Admins
+}
+
 // check reports every fault of the values at once, without the values.
-func (c config) check() (*contract.Signer, *guard.Policy, api.Admins, error) {
+func (c config) check() (made parts, err error) {
 	var errs []error
-	signer, err := contract.NewSigner([]byte(c.GatewayKey), time.Now)
+	made.signer, err = contract.NewSigner([]byte(c.GatewayKey), time.Now)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("WEBHOOK_GATEWAY_KEY: %w", err))
 	}
-	policy, err := guard.New(c.AllowCIDRs, c.AllowHTTP)
+	made.policy, err = guard.New(c.AllowCIDRs, c.AllowHTTP)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", err))
 	}
-	admins, err := api.ParseAdmins(c.AdminToken, c.AdminTokens)
+	made.resolver, err = guard.NewResolver(c.DNS)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("WEBHOOK_DNS: %w", err))
+	}
+	made.admins, err = api.ParseAdmins(c.AdminToken, c.AdminTokens)
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -113,5 +128,5 @@ func (c config) check() (*contract.Signer, *guard.Policy, api.Admins, error) {
 			errs = append(errs, fmt.Errorf("%s: use 1 to %d", name, mostOfAny))
 		}
 	}
-	return signer, policy, admins, errors.Join(errs...)
+	return made, errors.Join(errs...)
 }

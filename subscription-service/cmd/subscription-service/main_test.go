@@ -116,9 +116,9 @@ func TestServesWhileTheBrokerIsAway(t *testing.T) {
 }
 
 func TestAllFaultsOfTheConfigurationAtOnce(t *testing.T) {
-	c := config{GatewayKey: "short-s3cr3t", AdminToken: "tiny-s3cr3t", AllowCIDRs: []string{"10.0.0.0"}}
+	c := config{GatewayKey: "short-s3cr3t", AdminToken: "tiny-s3cr3t", AllowCIDRs: []string{"10.0.0.0"}, DNS: "s3cr3t"}
 	_, err := start(context.Background(), c, service.New(zaptest.NewLogger(t)))
-	for _, name := range []string{"WEBHOOK_GATEWAY_KEY", "WEBHOOK_ADMIN_TOKEN", "WEBHOOK_ALLOW_CIDRS"} {
+	for _, name := range []string{"WEBHOOK_GATEWAY_KEY", "WEBHOOK_ADMIN_TOKEN", "WEBHOOK_ALLOW_CIDRS", "WEBHOOK_DNS"} {
 		require.ErrorContains(t, err, name)
 	}
 	require.NotContains(t, err.Error(), "s3cr3t")
