@@ -13,6 +13,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/egress"
 )
 
 // environment is what the runner reads. APISIX hands on only what nginx_config.envs lists.
@@ -23,6 +24,8 @@ type environment struct {
 	Egress      string   `env:"WEBHOOK_EGRESS" envDefault:"127.0.0.1:9280"`
 	AllowCIDRs  []string `env:"WEBHOOK_ALLOW_CIDRS"`
 	AllowHTTP   bool     `env:"WEBHOOK_ALLOW_HTTP"`
+	DNS         string   `env:"WEBHOOK_DNS"`
+	EgressProxy string   `env:"WEBHOOK_EGRESS_PROXY"`
 }
 
 // logging is read by itself, so that a fault elsewhere does not change how it is logged.
@@ -36,17 +39,25 @@ type parts struct {
 	gateway  *contract.Signer
 	callback *contract.Signer
 	policy   *guard.Policy
+	resolver *net.Resolver
+	proxy    *egress.Proxy
 }
 
 // build makes the parts, or returns all that is wrong with the environment at once, without the values.
 func (e environment) build() (parts, error) {
 	var p parts
-	var errs [4]error
+	var errs [6]error
 	p.store, errs[0] = e.openStore()
 	p.gateway, errs[1] = signer("WEBHOOK_GATEWAY_KEY", e.GatewayKey)
 	p.callback, errs[2] = signer("WEBHOOK_CALLBACK_KEY", e.CallbackKey)
 	if p.policy, errs[3] = guard.New(e.AllowCIDRs, e.AllowHTTP); errs[3] != nil {
 		errs[3] = fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", errs[3])
+	}
+	if p.resolver, errs[4] = guard.NewResolver(e.DNS); errs[4] != nil {
+		errs[4] = fmt.Errorf("WEBHOOK_DNS: %w", errs[4])
+	}
+	if p.proxy, errs[5] = egress.ParseProxy(e.EgressProxy); errs[5] != nil {
+		errs[5] = fmt.Errorf("WEBHOOK_EGRESS_PROXY: %w", errs[5])
 	}
 	return p, errors.Join(append(errs[:], checkLoopback(e.Egress))...)
 }

@@ -15,7 +15,7 @@ func setAll(t *testing.T, change map[string]string) {
 	t.Helper()
 	for name, value := range map[string]string{
 		"REDIS_URL": "redis://127.0.0.1:1/0", "WEBHOOK_GATEWAY_KEY": goodKey, "WEBHOOK_CALLBACK_KEY": goodKey,
-		"WEBHOOK_EGRESS": "127.0.0.1:0", "WEBHOOK_ALLOW_CIDRS": "", "WEBHOOK_ALLOW_HTTP": "false", "WEBHOOK_LOG_LEVEL": "warn",
+		"WEBHOOK_EGRESS": "127.0.0.1:0", "WEBHOOK_ALLOW_CIDRS": "", "WEBHOOK_ALLOW_HTTP": "false", "WEBHOOK_DNS": "", "WEBHOOK_EGRESS_PROXY": "", "WEBHOOK_LOG_LEVEL": "warn",
 	} {
 		t.Setenv(name, value)
 	}
@@ -38,6 +38,9 @@ func TestTheEnvironment(t *testing.T) {
 		"no Redis":         {map[string]string{"REDIS_URL": ""}, []string{"REDIS_URL is missing"}},
 		"Redis unreadable": {map[string]string{"REDIS_URL": "http://u:hunter2@h"}, []string{"REDIS_URL"}},
 		"a bad network":    {map[string]string{"WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,10.0.0.0"}, []string{"WEBHOOK_ALLOW_CIDRS", "10.0.0.0"}},
+		"DNS and a proxy":  {change: map[string]string{"WEBHOOK_DNS": "10.0.0.53:53", "WEBHOOK_EGRESS_PROXY": "http://me:hunter2@proxy.example:3128"}},
+		"DNS by name":      {map[string]string{"WEBHOOK_DNS": "hunter2:53"}, []string{"WEBHOOK_DNS: is not a DNS server's address"}},
+		"a proxy unread":   {map[string]string{"WEBHOOK_EGRESS_PROXY": "http://me:hunter2@proxy.example"}, []string{"WEBHOOK_EGRESS_PROXY: cannot be read"}},
 		"no boolean":       {map[string]string{"WEBHOOK_ALLOW_HTTP": "hunter2"}, []string{"WEBHOOK_ALLOW_HTTP"}},
 		"no log level":     {map[string]string{"WEBHOOK_LOG_LEVEL": "hunter2"}, []string{"WEBHOOK_LOG_LEVEL"}},
 		"open egress":      {map[string]string{"WEBHOOK_EGRESS": "0.0.0.0:9280"}, []string{"WEBHOOK_EGRESS is not a loopback"}},

@@ -136,7 +136,8 @@ func (p *process) register() error {
 // start brings the egress up, unless nothing could ever be let out.
 func (p *process) start(env environment) {
 	if p.parts.policy != nil {
-		p.server = egress.Serve(env.Egress, egress.New(egress.Options{Book: p.book, Policy: p.parts.policy}), p.log)
+		options := egress.Options{Book: p.book, Policy: p.parts.policy, Resolver: p.parts.resolver, Proxy: p.parts.proxy}
+		p.server = egress.Serve(env.Egress, egress.New(options), p.log)
 	}
 }
 

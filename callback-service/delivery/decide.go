@@ -146,6 +146,7 @@ var (
 	}
 	details = map[contract.Detail]string{
 		contract.DetailConnectTimeout:     "the endpoint took no connection in time",
+		contract.DetailEgressProxy:        "the administrator's egress proxy made no connection to the endpoint",
 		contract.DetailCertificateExpired: "the endpoint's certificate has expired or is not valid yet",
 		contract.DetailCertificateHost:    "the endpoint's certificate is for another host",
 		contract.DetailCertificateIssuer:  "the endpoint's certificate is of an authority that is not trusted",

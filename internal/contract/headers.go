@@ -45,6 +45,7 @@ type Detail string
 // The details.
 const (
 	DetailConnectTimeout     Detail = "connect_timeout"      // connect: no connection within its timeout
+	DetailEgressProxy        Detail = "egress_proxy"         // connect: the administrator's proxy made no connection
 	DetailCertificateExpired Detail = "certificate_expired"  // tls: expired, or not valid yet
 	DetailCertificateHost    Detail = "certificate_host"     // tls: of another host
 	DetailCertificateIssuer  Detail = "certificate_issuer"   // tls: of an authority that is not trusted

@@ -21,7 +21,6 @@ type DNS struct {
 	names   map[string][][]string
 	aliases map[string]string
 	asked   map[dnsmessage.Question]int
-	silent  bool
 }
 
 // NewDNS starts a name server that knows no name.
@@ -53,13 +52,6 @@ func (d *DNS) Alias(name, of string) {
 	d.aliases[name] = of
 }
 
-// Silence makes it answer nothing any more.
-func (d *DNS) Silence() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.silent = true
-}
-
 // Asked is how often the IPv4 addresses of a name were asked for.
 func (d *DNS) Asked(name string) int {
 	d.mu.Lock()
@@ -80,7 +72,7 @@ func (d *DNS) serve() {
 	}
 }
 
-// reply is nil for what is no question, and in silence.
+// reply is nil for what is no question.
 func (d *DNS) reply(packet []byte) []byte {
 	var parser dnsmessage.Parser
 	header, err := parser.Start(packet)
@@ -93,9 +85,6 @@ func (d *DNS) reply(packet []byte) []byte {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.silent {
-		return nil
-	}
 	answers, known := d.answers(question)
 	header = dnsmessage.Header{ID: header.ID, Response: true, Authoritative: true, RecursionAvailable: true}
 	if !known {

@@ -25,12 +25,15 @@ func classify(err error) (contract.Outcome, contract.Detail) {
 		name      *net.DNSError
 		handshake *handshakeError
 		op        *net.OpError
+		way       *proxyError
 	)
 	switch {
 	case errors.Is(err, guard.ErrRefused):
 		return contract.OutcomeAddressRefused, ""
 	case errors.Is(err, errConnectTimeout):
 		return contract.OutcomeConnect, contract.DetailConnectTimeout
+	case errors.As(err, &way): // before its causes, which are about the proxy and not about the endpoint
+		return contract.OutcomeConnect, contract.DetailEgressProxy
 	case errors.As(err, &name):
 		return contract.OutcomeDNS, ""
 	case errors.As(err, &handshake):

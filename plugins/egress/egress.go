@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 
 	"golang.org/x/sync/semaphore"
@@ -39,7 +38,9 @@ type Options struct {
 	// Roots are the trusted certificate authorities; nil means the system's.
 	Roots *x509.CertPool
 	// Resolver replaces the system's; nil means that one.
-	Resolver *net.Resolver
+	Resolver guard.Resolver
+	// Proxy is the way out; nil is none.
+	Proxy *Proxy
 	// MaxCalls bounds the calls under way; zero means 20,000.
 	MaxCalls int64
 }
@@ -56,9 +57,12 @@ func New(o Options) *Egress {
 	if o.MaxCalls == 0 {
 		o.MaxCalls = maxCalls
 	}
+	if o.Resolver == nil {
+		o.Resolver, _ = guard.NewResolver("") // the system's: nothing to be read wrong
+	}
 	return &Egress{
 		book:      o.Book,
-		transport: newTransport(newDialer(o.Policy, o.Roots, o.Resolver)),
+		transport: newTransport(newDialer(o)),
 		calls:     semaphore.NewWeighted(o.MaxCalls),
 	}
 }

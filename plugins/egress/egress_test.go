@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/requesttest"
 )
@@ -197,87 +197,19 @@ func TestThePassIsWhatCounts(t *testing.T) {
 	}
 }
 
-func TestAProxyOfTheEnvironmentIsIgnored(t *testing.T) {
-	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"} {
-		t.Setenv(name, "http://127.0.0.1:1")
-	}
-	endpoint := serve(t, func(http.ResponseWriter, *http.Request) {})
-	if res := newBench(t).call(endpoint.URL); res.outcome != contract.OutcomeResponse {
-		t.Fatalf("got %+v", res)
-	}
-	if transport := newTransport(newDialer(policy(t), nil, nil)); transport.Proxy != nil { // the environment is read once per process
-		t.Fatal("the transport knows a proxy")
-	}
-}
-
-func TestAPrivateAddressIsNotDialled(t *testing.T) {
-	endpoint := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("it was dialled") })
-	port := endpoint.URL[strings.LastIndexByte(endpoint.URL, ':'):]
-	strict := func(o *Options) { o.Policy = policy(t) }
-	for _, target := range []string{"http://127.0.0.1" + port, "http://localhost" + port, "https://127.0.0.1" + port, "http://[::1]" + port,
-		"http://[::ffff:127.0.0.1]" + port, "http://0.0.0.0" + port, "http://169.254.169.254/latest", "http://10.0.0.1/"} {
-		t.Run(target, func(t *testing.T) {
-			newBench(t, strict).call(target).wantFailure(t, contract.OutcomeAddressRefused, "")
-		})
-	}
-}
-
-// resolver answers every question with an address, or not at all.
-func resolver(t testing.TB, address net.IP) *net.Resolver {
-	t.Helper()
-	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		if address == nil {
-			return nil, errors.New("no name server")
-		}
-		here, there := net.Pipe()
-		go answerDNS(there, address)
-		return here, nil
-	}}
-}
-
-// answerDNS speaks DNS over a stream (RFC 1035, section 4.2.2), with one A record and no AAAA.
-func answerDNS(c net.Conn, address net.IP) {
-	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-	length := make([]byte, 2)
-	if _, err := io.ReadFull(c, length); err != nil {
-		return
-	}
-	question := make([]byte, int(length[0])<<8|int(length[1]))
-	if _, err := io.ReadFull(c, question); err != nil {
-		return
-	}
-	end := 12
-	for question[end] != 0 {
-		end += int(question[end]) + 1
-	}
-	end += 5 // the root label, type and class
-	reply := slices.Concat(question[:2], []byte{0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, question[12:end])
-	if question[end-3] == 1 { // type A
-		reply[7] = 1
-		reply = slices.Concat(reply, []byte{0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4}, address.To4())
-	}
-	_, _ = c.Write(slices.Concat([]byte{byte(len(reply) >> 8), byte(len(reply))}, reply))
-}
-
-func TestAPrivateAddressThatDNSGivesIsNotDialled(t *testing.T) {
-	for _, ip := range []string{"127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "0.0.0.0"} {
-		b := newBench(t, func(o *Options) { o.Policy, o.Resolver = policy(t), resolver(t, net.ParseIP(ip)) })
-		b.call("http://rebound.example/").wantFailure(t, contract.OutcomeAddressRefused, "")
-	}
-}
-
 func TestANameIsCalledAtTheAddressThatDNSGives(t *testing.T) {
 	endpoint := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Host) })
 	port := endpoint.URL[strings.LastIndexByte(endpoint.URL, ':'):]
-	b := newBench(t, func(o *Options) { o.Resolver = resolver(t, net.IPv4(127, 0, 0, 1)) })
+	dns := testkit.NewDNS(t)
+	dns.Set("consumer.example", []string{"127.0.0.1"})
+	b := newBench(t, asking(t, dns))
 	if res := b.call("http://consumer.example" + port); string(res.body) != "consumer.example"+port {
 		t.Fatalf("got %+v", res)
 	}
 }
 
 func TestAHostThatDoesNotResolve(t *testing.T) {
-	newBench(t, func(o *Options) { o.Resolver = resolver(t, nil) }).call("https://consumer.example/").wantFailure(t, contract.OutcomeDNS, "")
+	newBench(t, asking(t, testkit.NewDNS(t))).call("https://consumer.example/").wantFailure(t, contract.OutcomeDNS, "")
 }
 
 func TestNobodyListens(t *testing.T) {

@@ -3,9 +3,9 @@ package egress
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -30,37 +30,55 @@ const (
 	connectionWinH2 = 1 << 20
 )
 
-// dialer connects to endpoints. The policy sees every address that DNS gave at the moment it is dialled.
+// dialer connects to endpoints, directly or by way of a proxy. Either way it is the policy that says to which addresses.
 type dialer struct {
-	net *net.Dialer
-	tls *tls.Config
+	policy   *guard.Policy
+	resolver guard.Resolver
+	connect  guard.DialFunc
+	tls      *tls.Config
 }
 
-func newDialer(policy *guard.Policy, roots *x509.CertPool, resolver *net.Resolver) *dialer {
-	return &dialer{
-		net: &net.Dialer{Control: policy.Control, Timeout: contract.MaxTimeout, Resolver: resolver},
+func newDialer(o Options) *dialer {
+	d := &dialer{
+		policy: o.Policy, resolver: o.Resolver, connect: directly(o.Policy),
 		tls: &tls.Config{
-			MinVersion: tls.VersionTLS12, RootCAs: roots, NextProtos: []string{"h2", "http/1.1"},
+			MinVersion: tls.VersionTLS12, RootCAs: o.Roots, NextProtos: []string{"h2", "http/1.1"},
 			ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions),
 		},
 	}
+	if o.Proxy != nil {
+		d.connect = o.Proxy.connect
+	}
+	return d
 }
 
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	return connecting(ctx, func(ctx context.Context) (net.Conn, error) { return d.net.DialContext(ctx, network, address) })
+// directly has the policy look once more at the very address that the system is about to connect to.
+func directly(policy *guard.Policy) guard.DialFunc {
+	d := &net.Dialer{Control: policy.Control, Timeout: contract.MaxTimeout}
+	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+		return d.DialContext(ctx, "tcp", to.String())
+	}
+}
+
+func (d *dialer) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	return connecting(ctx, func(ctx context.Context) (net.Conn, error) { return d.reach(ctx, address) })
+}
+
+func (d *dialer) reach(ctx context.Context, address string) (net.Conn, error) {
+	return d.policy.Dial(ctx, d.resolver, address, d.connect)
 }
 
 // dialTLS is the transport's own way, but for the type of a handshake's error.
-func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	return connecting(ctx, func(ctx context.Context) (net.Conn, error) { return d.handshake(ctx, network, address) })
+func (d *dialer) dialTLS(ctx context.Context, _, address string) (net.Conn, error) {
+	return connecting(ctx, func(ctx context.Context) (net.Conn, error) { return d.handshake(ctx, address) })
 }
 
-func (d *dialer) handshake(ctx context.Context, network, address string) (net.Conn, error) {
+func (d *dialer) handshake(ctx context.Context, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := d.net.DialContext(ctx, network, address)
+	raw, err := d.reach(ctx, address)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +92,7 @@ func (d *dialer) handshake(ctx context.Context, network, address string) (net.Co
 	return conn, nil
 }
 
-// newTransport knows no proxy: HTTP_PROXY of the environment must not lead callbacks elsewhere. It follows no redirect, as
+// newTransport knows no proxy by itself: HTTP_PROXY of the environment must not lead callbacks elsewhere. It follows no redirect, as
 // no transport does.
 func newTransport(d *dialer) *http.Transport {
 	return &http.Transport{

@@ -40,6 +40,8 @@ type Options struct {
 	Signer *contract.Signer
 	// Policy says where callbacks may go.
 	Policy *guard.Policy
+	// Resolver looks up the hosts of callback URLs.
+	Resolver guard.Resolver
 	// Admins may call the admin API: at least one.
 	Admins Admins
 	// Limits are those of a consumer that has none of its own; DefaultLimits where they are zero. The store has MaxSubscriptions.
@@ -68,10 +70,11 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	trail, meter := newTrail(o), newMeter(o)
 	description.UseMiddleware(mediaTypes(description), trail.begin(description))
 
-	subscriptions{o.Store, o.Now}.register(description)
+	reach := reach{o.Policy, o.Resolver}
+	subscriptions{o.Store, reach, o.Now}.register(description)
 	deliveries{o.Store}.register(description)
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
-	testEvents{o.Store, o.Publisher, o.Names, o.Now}.register(description)
+	testEvents{o.Store, reach, o.Publisher, o.Names, o.Now}.register(description)
 	explanations{o.Store, o.Archive, o.Names, o.Now}.register(description)
 	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics), meter}.register(description)
 	descriptions{o.Store, o.Names}.register(description)

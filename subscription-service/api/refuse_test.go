@@ -70,7 +70,7 @@ func subscribeBodies() []bad {
 		url("private", "https://10.0.0.1/", "private"),
 		url("metadata", "https://169.254.169.254/latest", "private"),
 		url("IPv6 loopback", "https://[::1]/", "private"),
-		url("mapped", "https://[::ffff:127.0.0.1]/", "private"),
+		url("mapped", "https://[::ffff:127.0.0.1]/", "form of an IPv6"),
 		url("decimal", "https://2130706433/", "number"),
 		url("hex", "https://0x7f.1/", "number"),
 		url("line feed", "https://consumer.example/\nX: y", "control"),

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
-	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 )
 
 // subscriptionBody is what a consumer sends to subscribe.
@@ -49,18 +48,15 @@ func (b *subscriptionBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []
 	at := prefix.With("")
 	var errs []error
 	if b.CallbackURL != "" {
-		errs = append(errs, urlFaults(policyOf(ctx.Context()), at, b.CallbackURL)...)
+		errs = append(errs, callbackFaults(ctx, at, b.CallbackURL)...)
 	}
 	return slices.Concat(errs, typeFaults(at, b.Types), headerFaults(at, b.Headers), b.Auth.faults(at), b.Pace.faults(at), b.Expressions.faults(at))
 }
 
-func urlFaults(policy *guard.Policy, at, callbackURL string) []error {
-	_, err := policy.CheckURL(callbackURL)
-	var errs []error
-	for _, err := range split(err) {
-		errs = append(errs, fault(at+"callback_url", strings.TrimPrefix(err.Error(), guard.ErrRefused.Error()+": ")))
-	}
-	return errs
+// callbackFaults is before anything is looked up: see reach.
+func callbackFaults(ctx huma.Context, at, callbackURL string) []error {
+	_, err := policyOf(ctx.Context()).CheckURL(callbackURL)
+	return urlFaults(at+"callback_url", err)
 }
 
 // split undoes errors.Join.
@@ -179,7 +175,7 @@ func (p *subscriptionPatch) Resolve(ctx huma.Context, prefix *huma.PathBuffer) [
 	case p.CallbackURL.Sent && p.CallbackURL.Value == nil:
 		errs = append(errs, fault(at+"callback_url", "can't be taken away: give another one or leave it out"))
 	case p.CallbackURL.Sent && *p.CallbackURL.Value != "":
-		errs = append(errs, urlFaults(policyOf(ctx.Context()), at, *p.CallbackURL.Value)...)
+		errs = append(errs, callbackFaults(ctx, at, *p.CallbackURL.Value)...)
 	}
 	if p.Status.Sent && p.Status.Value == nil {
 		errs = append(errs, fault(at+"status", "can't be taken away: give active or paused, or leave it out"))

@@ -16,6 +16,7 @@ import (
 // subscriptions are the calls on a consumer's own subscriptions.
 type subscriptions struct {
 	store *store.Store
+	reach reach
 	now   func() time.Time
 }
 
@@ -212,7 +213,7 @@ func (s subscriptions) change(ctx context.Context, in *changeRequest) (*subscrip
 	return &subscriptionAnswer{viewOf(sub)}, nil
 }
 
-// suits refuses a callback URL that the resource's policy does not allow.
+// suits refuses a callback URL that the resource's policy or the guard does not allow.
 func (s subscriptions) suits(ctx context.Context, sub contract.Subscription) error {
 	policy, err := s.store.Policy(ctx, sub.Resource)
 	if err != nil {
@@ -221,7 +222,7 @@ func (s subscriptions) suits(ctx context.Context, sub contract.Subscription) err
 	if err := policy.CheckCallback(sub.CallbackURL); err != nil {
 		return unprocessable(fault("body.callback_url", err.Error()))
 	}
-	return nil
+	return s.reach.asked(ctx, sub.CallbackURL)
 }
 
 // resumes checks the callback URL where callbacks start: at a new one, or again at the one that is there.

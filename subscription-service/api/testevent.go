@@ -16,6 +16,7 @@ import (
 // testEvents lets consumers try their endpoints without a producer.
 type testEvents struct {
 	store     *store.Store
+	reach     reach
 	publisher Publisher
 	names     rabbit.Names
 	now       func() time.Time
@@ -41,6 +42,9 @@ func (t testEvents) send(ctx context.Context, in *Own) (*testAnswer, error) {
 		return nil, err
 	}
 	if err := mustBeActive(sub); err != nil {
+		return nil, err
+	}
+	if err := t.reach.kept(ctx, sub.CallbackURL); err != nil {
 		return nil, err
 	}
 	now := moment(t.now())

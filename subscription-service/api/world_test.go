@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,6 +52,8 @@ type world struct {
 	signer     *contract.Signer
 	publisher  *fakePublisher
 	archive    shelf
+	dns        *names
+	networks   []string // that the admin has opened
 	clock      *clock
 	client     *http.Client
 	transcript *lockedBuffer
@@ -64,7 +69,7 @@ func newWorldOn(t *testing.T, redis string, set ...func(*world)) *world {
 
 func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *world {
 	t.Helper()
-	w := &world{t: t, publisher: &fakePublisher{}, clock: &clock{now: time.Now()}, transcript: &lockedBuffer{}}
+	w := &world{t: t, publisher: &fakePublisher{}, dns: newNames(), networks: []string{"10.1.0.0/16"}, clock: &clock{now: time.Now()}, transcript: &lockedBuffer{}}
 	for _, s := range set {
 		s(w)
 	}
@@ -78,7 +83,7 @@ func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *wor
 	w.store = kept
 	w.app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	w.app.Health.Check("redis", kept.Writable)
-	policy, err := guard.New([]string{"10.1.0.0/16"}, false)
+	policy, err := guard.New(w.networks, false)
 	require.NoError(t, err)
 	w.signer, err = contract.NewSigner([]byte(gatewayKey), w.clock.Now)
 	require.NoError(t, err)
@@ -87,7 +92,7 @@ func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *wor
 	w.app.Go("catalogue", known.Run)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, Admins: must(api.ParseAdmins(adminToken, w.admins))(t), Limits: w.limits,
+		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, Resolver: w.dns, Admins: must(api.ParseAdmins(adminToken, w.admins))(t), Limits: w.limits,
 		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
 	}, w.app.Handler())
 	require.NoError(t, err)
@@ -351,4 +356,42 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// names stands for DNS. What it was not told does not exist.
+type names struct {
+	mu        sync.Mutex
+	addresses map[string][]netip.Addr
+	asked     []string
+}
+
+func newNames() *names { return &names{addresses: map[string][]netip.Addr{}} }
+
+func (n *names) set(host string, addresses ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.addresses[host+"."] = nil
+	for _, text := range addresses {
+		n.addresses[host+"."] = append(n.addresses[host+"."], netip.MustParseAddr(text))
+	}
+}
+
+// take returns what was asked since the last time.
+func (n *names) take() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	asked := n.asked
+	n.asked = nil
+	return asked
+}
+
+func (n *names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked = append(n.asked, host)
+	addresses := n.addresses[host]
+	if len(addresses) == 0 {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return slices.Clone(addresses), nil
 }

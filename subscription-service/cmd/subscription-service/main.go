@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
@@ -28,6 +29,7 @@ type config struct {
 	KeyringFile string   `env:"WEBHOOK_KEYRING_FILE"`
 	AllowCIDRs  []string `env:"WEBHOOK_ALLOW_CIDRS"`
 	AllowHTTP   bool     `env:"WEBHOOK_ALLOW_HTTP"`
+	DNS         string   `env:"WEBHOOK_DNS"`
 	Listen      string   `env:"WEBHOOK_LISTEN" envDefault:"127.0.0.1:8081"`
 	AdminListen string   `env:"WEBHOOK_ADMIN_LISTEN" envDefault:"127.0.0.1:8082"`
 	// What a consumer may use that has no limits of its own: calls and events per second, subscriptions.
@@ -54,15 +56,15 @@ func main() {
 type addresses struct{ gateway, admin string }
 
 func start(_ context.Context, c config, app *service.App) (at addresses, err error) {
-	signer, policy, admins, keys, err := c.check()
+	made, err := c.check()
 	if err != nil {
 		return at, err
 	}
-	app.Metrics.MustRegister(keys)
-	app.Go("key ring", func(ctx context.Context) error { return keys.Run(ctx, app.Log) })
+	app.Metrics.MustRegister(made.keyring)
+	app.Go("key ring", func(ctx context.Context) error { return made.keyring.Run(ctx, app.Log) })
 	kept, err := store.Open(store.Options{
 		URL: c.RedisURL, Namespace: c.Namespace, Service: "subscription-service", AuditEntries: c.AuditEntries, MaxSubscriptions: c.Subscriptions,
-		Keyring: keys,
+		Keyring: made.keyring,
 	})
 	if err != nil {
 		return at, err
@@ -81,7 +83,8 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.Go("catalogue", known.Run)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: signer, Policy: policy, Admins: admins,
+		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
+		Policy: made.policy, Resolver: made.resolver, Admins: made.admins,
 		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {
@@ -97,18 +100,31 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 // mostOfAny is the highest limit that can be set.
 const mostOfAny = 100_000_000
 
+// parts are what the environment makes.
+type parts struct {
+	signer   *contract.Signer
+	policy   *guard.Policy
+	resolver *net.Resolver
+	admins   api.Admins
+	keyring  *keyring.Keyring
+}
+
 // check reports every fault of the values at once, without the values.
-func (c config) check() (*contract.Signer, *guard.Policy, api.Admins, *keyring.Keyring, error) {
+func (c config) check() (made parts, err error) {
 	var errs []error
-	signer, err := contract.NewSigner([]byte(c.GatewayKey), time.Now)
+	made.signer, err = contract.NewSigner([]byte(c.GatewayKey), time.Now)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("WEBHOOK_GATEWAY_KEY: %w", err))
 	}
-	policy, err := guard.New(c.AllowCIDRs, c.AllowHTTP)
+	made.policy, err = guard.New(c.AllowCIDRs, c.AllowHTTP)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", err))
 	}
-	admins, err := api.ParseAdmins(c.AdminToken, c.AdminTokens)
+	made.resolver, err = guard.NewResolver(c.DNS)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("WEBHOOK_DNS: %w", err))
+	}
+	made.admins, err = api.ParseAdmins(c.AdminToken, c.AdminTokens)
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -120,9 +136,8 @@ func (c config) check() (*contract.Signer, *guard.Policy, api.Admins, *keyring.K
 			errs = append(errs, fmt.Errorf("%s: use 1 to %d", name, mostOfAny))
 		}
 	}
-	keys, err := keyring.Load(c.Keyring, c.KeyringFile)
-	if err != nil {
+	if made.keyring, err = keyring.Load(c.Keyring, c.KeyringFile); err != nil {
 		errs = append(errs, err)
 	}
-	return signer, policy, admins, keys, errors.Join(errs...)
+	return made, errors.Join(errs...)
 }

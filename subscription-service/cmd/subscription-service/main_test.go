@@ -127,9 +127,9 @@ func TestServesWhileTheBrokerIsAway(t *testing.T) {
 }
 
 func TestAllFaultsOfTheConfigurationAtOnce(t *testing.T) {
-	c := config{GatewayKey: "short-s3cr3t", AdminToken: "tiny-s3cr3t", AllowCIDRs: []string{"10.0.0.0"}, Keyring: "k1:s3cr3t"}
+	c := config{GatewayKey: "short-s3cr3t", AdminToken: "tiny-s3cr3t", AllowCIDRs: []string{"10.0.0.0"}, Keyring: "k1:s3cr3t", DNS: "s3cr3t"}
 	_, err := start(context.Background(), c, service.New(zaptest.NewLogger(t)))
-	for _, name := range []string{"WEBHOOK_GATEWAY_KEY", "WEBHOOK_ADMIN_TOKEN", "WEBHOOK_ALLOW_CIDRS", "WEBHOOK_KEYRING"} {
+	for _, name := range []string{"WEBHOOK_GATEWAY_KEY", "WEBHOOK_ADMIN_TOKEN", "WEBHOOK_ALLOW_CIDRS", "WEBHOOK_KEYRING", "WEBHOOK_DNS"} {
 		require.ErrorContains(t, err, name)
 	}
 	require.NotContains(t, err.Error(), "s3cr3t")
