@@ -11,14 +11,12 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -30,11 +28,9 @@ const userAgent = "apisix-webhooks/1"
 // ErrRequest is what every error of Build wraps: no later attempt would fare better. The text holds no secret.
 var ErrRequest = errors.New("the request cannot be built")
 
-var errSecret = fmt.Errorf("%w: the subscription's secret cannot sign; rotate it", ErrRequest)
-
 // Build makes headers and body: the event in the subscription's format, or what its transform makes of it, the consumer's own
-// headers and credential, the trace, and the signatures.
-func Build(cmd contract.Command, sub *contract.Subscription, transforms *expr.Cache, now time.Time) (http.Header, []byte, error) {
+// headers and credential, the trace, and the signatures. token is the access token where the credential is one of OAuth 2.0.
+func Build(cmd contract.Command, sub *contract.Subscription, token string, transforms *expr.Cache, now time.Time) (http.Header, []byte, error) {
 	header, body, err := content(cmd.Event, sub, transforms)
 	if err != nil {
 		return nil, nil, err
@@ -42,7 +38,7 @@ func Build(cmd contract.Command, sub *contract.Subscription, transforms *expr.Ca
 	for name, value := range sub.Headers {
 		header.Set(name, value)
 	}
-	authorize(header, sub.Auth)
+	authorize(header, sub.Auth, token)
 	trace(header, cmd.Event)
 	header.Set("User-Agent", userAgent)
 	for name, values := range header {
@@ -50,7 +46,7 @@ func Build(cmd contract.Command, sub *contract.Subscription, transforms *expr.Ca
 			return nil, nil, fmt.Errorf("%w: %s has a control character", ErrRequest, name)
 		}
 	}
-	return header, body, sign(header, cmd.Delivery, sub.SigningSecrets(now), now, body)
+	return header, body, sign(header, cmd.Delivery, sub, now, body)
 }
 
 func content(e *event.Event, sub *contract.Subscription, transforms *expr.Cache) (http.Header, []byte, error) {
@@ -129,15 +125,21 @@ func percentEncode(value string) string {
 	return out.String()
 }
 
-func authorize(header http.Header, auth *contract.Auth) {
+func authorize(header http.Header, auth *contract.Auth, token string) {
 	if auth == nil {
 		return
 	}
 	switch auth.Type {
-	case "bearer":
+	case contract.AuthBearer:
 		header.Set("Authorization", "Bearer "+auth.Token)
-	case "basic":
+	case contract.AuthBasic:
 		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(auth.Username+":"+auth.Password)))
+	case contract.AuthOAuth2:
+		header.Set("Authorization", "Bearer "+token) // RFC 6750, section 2.1
+	case contract.AuthHeaders:
+		for name, value := range auth.Headers {
+			header.Set(name, value)
+		}
 	}
 }
 
@@ -157,26 +159,4 @@ func trace(header http.Header, e *event.Event) {
 	if state, _ := e.Extensions()["tracestate"].(string); state != "" {
 		header.Set("Tracestate", state)
 	}
-}
-
-func sign(header http.Header, id string, secrets []string, now time.Time, body []byte) error {
-	signatures := make([]string, 0, len(secrets))
-	for _, secret := range secrets {
-		webhook, err := standardwebhooks.NewWebhook(secret)
-		if err != nil {
-			return errSecret // the library's error would quote a part of it
-		}
-		signature, err := webhook.Sign(id, now, body)
-		if err != nil {
-			return errSecret
-		}
-		signatures = append(signatures, signature)
-	}
-	if len(signatures) == 0 {
-		return errSecret
-	}
-	header.Set(standardwebhooks.HeaderWebhookID, id)
-	header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
-	header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
-	return nil
 }

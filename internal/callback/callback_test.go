@@ -26,7 +26,7 @@ var (
 )
 
 func build(cmd contract.Command, sub *contract.Subscription, now time.Time) (http.Header, []byte, error) {
-	return Build(cmd, sub, transforms, now)
+	return Build(cmd, sub, "", transforms, now)
 }
 
 func command(contentType, data string) contract.Command {

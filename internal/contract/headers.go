@@ -1,6 +1,9 @@
 package contract
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Headers between the parts. None of them ever leaves the gateway towards a consumer's endpoint.
 const (
@@ -18,6 +21,15 @@ const (
 
 // CallbackPath is the gateway's route for callbacks. No resource can be named like it.
 const CallbackPath = "/-/callback"
+
+// PathWebhookKeys shows the public keys of a subscription (RFC 8615: a well-known URI).
+const PathWebhookKeys = "/.well-known/webhook-keys"
+
+// publicPaths are all that anybody may call through the gateway without being known.
+var publicPaths = []string{PathWebhookKeys}
+
+// IsPublic reports whether anybody may call a public path of the gateway. No resource can be named like one.
+func IsPublic(path string) bool { return slices.Contains(publicPaths, path) }
 
 // GatewayPrefix is what the webhook-subscribe plugin puts before the public path when it hands a call to the
 // subscription service.
@@ -37,6 +49,7 @@ const (
 	OutcomeReset          Outcome = "reset"           // the connection broke, or what came was not HTTP
 	OutcomeUnvouched      Outcome = "unvouched"       // the egress was called without a valid pass
 	OutcomeOverloaded     Outcome = "overloaded"      // the egress is at its connection limit
+	OutcomeToken          Outcome = "token"           // the endpoint was not asked: there is no access token. The callback service's own
 )
 
 // Detail tells causes of one outcome apart: the fixed vocabulary of HeaderDetail.
@@ -49,12 +62,19 @@ const (
 	DetailCertificateExpired Detail = "certificate_expired"  // tls: expired, or not valid yet
 	DetailCertificateHost    Detail = "certificate_host"     // tls: of another host
 	DetailCertificateIssuer  Detail = "certificate_issuer"   // tls: of an authority that is not trusted
+	DetailClientCertificate  Detail = "client_certificate"   // tls: the subscription's client certificate cannot be used
+	DetailHandshakeRefused   Detail = "handshake_refused"    // tls: by the endpoint, as when it does not like our certificate
 	DetailHeaderTimeout      Detail = "header_timeout"       // timeout: no header within its timeout
 	DetailHeadersTooLarge    Detail = "headers_too_large"    // reset: headers without end
 	DetailAnswerCut          Detail = "answer_cut"           // response: a body larger than what is kept
 	DetailAnswerIncomplete   Detail = "answer_incomplete"    // response: a body that broke or did not end in time
 	DetailRetryAfterBounded  Detail = "retry_after_bounded"  // response: Retry-After asked for more than is granted
 	DetailRetryAfterUnusable Detail = "retry_after_unusable" // response: Retry-After is unreadable or lies in the past
+	DetailTokenUnreachable   Detail = "token_unreachable"    // token: its endpoint cannot be reached
+	DetailTokenTimeout       Detail = "token_timeout"        // token: its endpoint did not answer in time
+	DetailTokenRefused       Detail = "token_refused"        // token: its endpoint does not accept the client's credentials
+	DetailTokenRequest       Detail = "token_request"        // token: its endpoint accepts the client and not what it asks for
+	DetailTokenAnswer        Detail = "token_answer"         // token: its endpoint failed, or its answer holds no token that can be used
 )
 
 // internalPrefixes are the header names that speak of identity or trust; only the gateway may set them.

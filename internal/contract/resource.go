@@ -19,6 +19,9 @@ const (
 	ActionPublish   = "publish"
 )
 
+// ActionPublic is no grant: it is what the gateway vouches for where anybody may call, see IsPublic.
+const ActionPublic = "public"
+
 // Resource is what events are about and consumers subscribe to, e.g. "orders".
 type Resource struct {
 	Name  string      `json:"name"`

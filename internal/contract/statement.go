@@ -32,7 +32,8 @@ const (
 // ErrStatement is what every refused statement wraps. Its text never holds the statement.
 var ErrStatement = errors.New("statement refused")
 
-// Caller is what the gateway says of who calls: the subject of the statement to the subscription service.
+// Caller is what the gateway says of who calls: the subject of the statement to the subscription service. With ActionPublic
+// there is no consumer, and the resource is the public path itself.
 type Caller struct {
 	Consumer string
 	Resource string
@@ -55,6 +56,8 @@ type Callback struct {
 	Delivery     string
 	// Statement is the statement's own id: a fresh one for each attempt, set by VerifyCallback. It is to be accepted once.
 	Statement string
+	// Certificate is the ID of the subscription's client certificate that the call is made with; empty for none.
+	Certificate string
 	// Timeouts bound the call at the egress. Zero means the egress's default.
 	Timeouts Timeouts
 }
@@ -98,12 +101,13 @@ type callerClaims struct {
 }
 
 type callbackClaims struct {
-	Method    string `json:"method,omitempty"`
-	Target    string `json:"target"`
-	Delivery  string `json:"delivery"`
-	TimeoutMS int64  `json:"timeout_ms,omitempty"`
-	ConnectMS int64  `json:"connect_ms,omitempty"`
-	HeaderMS  int64  `json:"header_ms,omitempty"`
+	Method      string `json:"method,omitempty"`
+	Target      string `json:"target"`
+	Delivery    string `json:"delivery"`
+	Certificate string `json:"certificate,omitempty"`
+	TimeoutMS   int64  `json:"timeout_ms,omitempty"`
+	ConnectMS   int64  `json:"connect_ms,omitempty"`
+	HeaderMS    int64  `json:"header_ms,omitempty"`
 	jwt.RegisteredClaims
 }
 
@@ -122,15 +126,15 @@ func (s *Signer) VerifyCaller(token string) (Caller, error) {
 		Consumer: claims.Subject, Resource: claims.Resource, Action: claims.Action, Method: claims.Method, Path: claims.Path,
 		Statement: claims.ID, From: claims.From,
 	}
-	if c.Consumer == "" || c.Resource == "" || c.Action == "" || c.Method == "" || c.Path == "" {
-		return Caller{}, fmt.Errorf("%w: consumer, resource, action, method and path are all needed", ErrStatement)
+	if c.Resource == "" || c.Action == "" || c.Method == "" || c.Path == "" || (c.Consumer == "") != (c.Action == ActionPublic) {
+		return Caller{}, fmt.Errorf("%w: consumer, resource, action, method and path are all needed, and no consumer where anybody may call", ErrStatement)
 	}
 	return c, nil
 }
 
 // SignCallback states one callback.
 func (s *Signer) SignCallback(c Callback) (string, error) {
-	return s.sign(callbackClaims{c.Method, c.Target, c.Delivery, milliseconds(c.Timeouts.Total), milliseconds(c.Timeouts.Connect), milliseconds(c.Timeouts.Header),
+	return s.sign(callbackClaims{c.Method, c.Target, c.Delivery, c.Certificate, milliseconds(c.Timeouts.Total), milliseconds(c.Timeouts.Connect), milliseconds(c.Timeouts.Header),
 		s.registered(issuerCallback, audienceCallback, c.Subscription, CallbackLife)})
 }
 
@@ -140,7 +144,7 @@ func (s *Signer) VerifyCallback(token string) (Callback, error) {
 	if err := s.verify(s.callback, token, &claims, &claims.RegisteredClaims, CallbackLife); err != nil {
 		return Callback{}, err
 	}
-	c := Callback{Method: claims.Method, Target: claims.Target, Subscription: claims.Subject, Delivery: claims.Delivery, Statement: claims.ID,
+	c := Callback{Method: claims.Method, Target: claims.Target, Subscription: claims.Subject, Delivery: claims.Delivery, Statement: claims.ID, Certificate: claims.Certificate,
 		Timeouts: Timeouts{Total: duration(claims.TimeoutMS), Connect: duration(claims.ConnectMS), Header: duration(claims.HeaderMS)}}
 	if c.Target == "" || c.Subscription == "" || c.Delivery == "" || min(c.Timeouts.Total, c.Timeouts.Connect, c.Timeouts.Header) < 0 {
 		return Callback{}, fmt.Errorf("%w: target, subscription and delivery are all needed", ErrStatement)

@@ -44,23 +44,17 @@ const (
 // DefaultMaxInFlight is how many attempts of one subscription are under way at most unless it says otherwise.
 const DefaultMaxInFlight = 10
 
-// Auth is the credential that the consumer wants to see on its callbacks. Write-only: no API answer carries it.
-type Auth struct {
-	Type     string `json:"type"` // "bearer" or "basic"
-	Token    string `json:"token,omitempty"`
-	Username string `json:"username,omitempty"`
-	Password string `json:"password,omitempty"` // #nosec G117 -- stored for the callback service; the API has its own shape
-}
-
 // Confidential is what only the consumer and its callbacks may know of a subscription. It rests sealed: see package store.
 type Confidential struct {
 	Secrets []Secret `json:"secrets,omitempty"`
-	Auth    *Auth    `json:"auth,omitempty"`
+	// SigningKeys are the private keys of SignatureV1a, see NewSigningKey; there are some only where it signs.
+	SigningKeys []Secret `json:"signing_keys,omitempty"`
+	Auth        *Auth    `json:"auth,omitempty"`
 	// Headers go with every callback; the API shows them, yet some other system's key may be among them.
 	Headers map[string]string `json:"headers,omitempty"`
 }
 
-// Subscription is the record as the service works with it. The API shows a part of it: neither Secrets nor Auth.
+// Subscription is the record as the service works with it. The API shows a part of it: neither Secrets, SigningKeys nor Auth.
 type Subscription struct {
 	Confidential
 
@@ -85,28 +79,13 @@ type Subscription struct {
 	Delivery DeliveryPolicy `json:"delivery,omitzero"`
 	Status   Status         `json:"status"`
 	// StatusReason says why the service itself changed the status, e.g. disabled it.
-	StatusReason string    `json:"status_reason,omitempty"`
-	CreatedAt    time.Time `json:"created_at"`
-	UpdatedAt    time.Time `json:"updated_at"`
+	StatusReason string `json:"status_reason,omitempty"`
+	// Signatures are the schemes that sign callbacks; none: SignatureV1 alone.
+	Signatures []Signature `json:"signatures,omitempty"`
+	CreatedAt  time.Time   `json:"created_at"`
+	UpdatedAt  time.Time   `json:"updated_at"`
 	// Revision counts the changes that were asked for.
 	Revision int64 `json:"revision"`
-}
-
-// Secret signs callbacks, in the form of Standard Webhooks: "whsec_" and base64. Zero Until: no end.
-type Secret struct {
-	Value string    `json:"value"`
-	Until time.Time `json:"until,omitzero"`
-}
-
-// SigningSecrets returns the secrets that sign at a time, newest first.
-func (s Subscription) SigningSecrets(now time.Time) []string {
-	var live []string
-	for _, secret := range s.Secrets {
-		if secret.Until.IsZero() || now.Before(secret.Until) {
-			live = append(live, secret.Value)
-		}
-	}
-	return live
 }
 
 var typeSegment = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
@@ -164,7 +143,11 @@ func matchType(pattern, eventType string) bool {
 // Asked are the same bytes for two subscriptions of one consumer that ask for the same thing. There are credentials among them.
 func (s Subscription) Asked() []byte {
 	types := slices.Sorted(slices.Values(s.Types))
-	asked, _ := json.Marshal([]any{s.Consumer, s.Resource, s.CallbackURL, types, s.Format, s.Headers, s.Auth, s.Description, s.RateLimit,
-		s.MaxInFlight, s.Ordering, s.Delivery, s.Filter, s.Transform}) // plain values: never fails
+	fields := []any{s.Consumer, s.Resource, s.CallbackURL, types, s.Format, s.Headers, s.Auth, s.Description, s.RateLimit,
+		s.MaxInFlight, s.Ordering, s.Delivery, s.Filter, s.Transform}
+	if len(s.Signatures) > 0 { // what is younger comes only where it is used: the fingerprints that are kept stay right
+		fields = append(fields, slices.Sorted(slices.Values(s.Signatures)))
+	}
+	asked, _ := json.Marshal(fields) // plain values: never fails
 	return asked
 }

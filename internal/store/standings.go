@@ -191,6 +191,7 @@ func (s *Store) parseSubscription(text string) (*contract.Subscription, error) {
 	if err != nil {
 		return nil, err
 	}
+	sub.Prepare()
 	return &sub, nil
 }
 

@@ -72,6 +72,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 
 	reach := reach{o.Policy, o.Resolver}
 	subscriptions{o.Store, reach, o.Now}.register(description)
+	webhookKeys{o.Store, o.Now}.register(description)
 	deliveries{o.Store}.register(description)
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, reach, o.Publisher, o.Names, o.Now}.register(description)
@@ -89,7 +90,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 
 	watch := newObserver(o.Log, o.Metrics, o.Now)
 	return &API{
-		Gateway: watch.observe(withPolicy(o.Policy, trail.watch(routes.gateway, contract.GatewayPrefix,
+		Gateway: watch.observe(withChecks(checks{o.Policy, o.Now}, trail.watch(routes.gateway, contract.GatewayPrefix,
 			newGate(o.Signer, o.Store, o.Metrics).vouched(meter.metered(routed(routes.gateway)))))),
 		Admin: watch.observe(routed(admin)),
 	}, nil

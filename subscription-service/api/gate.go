@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -116,11 +117,14 @@ func (why *refusal) write(w http.ResponseWriter, request string) {
 }
 
 // asked returns the resource of a call by its path, and the actions of which one is enough; a path of neither kind asks for
-// none that exists. To read about events, either side of them will do.
+// none that exists. To read about events, either side of them will do. What anybody may call is its own resource.
 func asked(r *http.Request) (resource string, actions []string) {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), contract.GatewayPrefix+"/")
 	if !ok {
 		return "", nil
+	}
+	if contract.IsPublic("/" + path) {
+		return "/" + path, []string{contract.ActionPublic}
 	}
 	resource, rest, _ := strings.Cut(path, "/")
 	switch first, _, _ := strings.Cut(rest, "/"); {
@@ -168,16 +172,19 @@ func unauthorized(w http.ResponseWriter, detail string) {
 	writeProblem(w, contract.NewProblem(http.StatusUnauthorized, detail))
 }
 
-type policyKey struct{}
+type checksKey struct{}
 
-// withPolicy hands the policy to the validation of bodies, which has only the request's context.
-func withPolicy(policy *guard.Policy, next http.Handler) http.Handler {
+// checks are what the validation of bodies needs, which has only the request's context.
+type checks struct {
+	policy *guard.Policy
+	now    func() time.Time
+}
+
+func withChecks(c checks, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), policyKey{}, policy)))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), checksKey{}, c)))
 	})
 }
 
-func policyOf(ctx context.Context) *guard.Policy {
-	policy, _ := ctx.Value(policyKey{}).(*guard.Policy)
-	return policy
-}
+func policyOf(ctx context.Context) *guard.Policy { return ctx.Value(checksKey{}).(checks).policy }
+func nowOf(ctx context.Context) time.Time        { return ctx.Value(checksKey{}).(checks).now() }

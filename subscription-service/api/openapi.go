@@ -19,6 +19,7 @@ const (
 const (
 	tagConsumer = "Consumers, through the gateway"
 	tagProducer = "Producers, through the gateway"
+	tagAnybody  = "Anybody, through the gateway"
 	tagAdmin    = "Admins, on the service's own listener"
 )
 

@@ -130,11 +130,11 @@ func filterMatches(sub contract.Subscription, e *event.Event) matchView {
 // requestOf returns an error that the consumer may see.
 func (s subscriptions) requestOf(sub contract.Subscription, e *event.Event) (*requestView, error) {
 	now := s.now()
-	header, body, err := callback.Build(contract.NewCommand(e, sub.ID, sub.Resource, now), &sub, expr.NewCache(1), now)
+	header, body, err := callback.Build(contract.NewCommand(e, sub.ID, sub.Resource, now), &sub, "", expr.NewCache(1), now)
 	if err != nil {
 		return nil, err
 	}
-	view := &requestView{Method: http.MethodPost, URL: sub.CallbackURL, Headers: shown(header)}
+	view := &requestView{Method: http.MethodPost, URL: sub.CallbackURL, Headers: shown(header, sub.Auth)}
 	if utf8.Valid(body) {
 		view.Body = string(body)
 	} else {
@@ -144,13 +144,18 @@ func (s subscriptions) requestOf(sub contract.Subscription, e *event.Event) (*re
 }
 
 // shown leaves the credential out.
-func shown(header http.Header) map[string]string {
+func shown(header http.Header, auth *contract.Auth) map[string]string {
 	all := make(map[string]string, len(header))
 	for name, values := range header {
 		all[name] = strings.Join(values, ", ")
 	}
 	if scheme, _, found := strings.Cut(all["Authorization"], " "); found {
 		all["Authorization"] = scheme + " ***"
+	}
+	if auth != nil {
+		for name := range auth.Headers {
+			all[http.CanonicalHeaderKey(name)] = "***"
+		}
 	}
 	return all
 }

@@ -35,14 +35,6 @@ func (r reach) check(ctx context.Context, callbackURL string) error {
 	return nil
 }
 
-// asked refuses a callback URL of the body.
-func (r reach) asked(ctx context.Context, callbackURL string) error {
-	if err := r.check(ctx, callbackURL); err != nil {
-		return unprocessable(urlFaults("body.callback_url", err)...)
-	}
-	return nil
-}
-
 // kept refuses to call the URL of a subscription.
 func (r reach) kept(ctx context.Context, callbackURL string) error {
 	if err := r.check(ctx, callbackURL); err != nil {

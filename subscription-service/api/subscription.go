@@ -2,8 +2,7 @@ package api
 
 import (
 	"cmp"
-	"crypto/rand"
-	"encoding/base64"
+	"context"
 	"fmt"
 	"net/textproto"
 	"slices"
@@ -23,24 +22,10 @@ type subscriptionBody struct {
 	Format      contract.Format   `json:"format,omitempty" enum:"cloudevents-structured,cloudevents-binary,data" default:"cloudevents-structured" doc:"how the event travels in the callback"`
 	Headers     map[string]string `json:"headers,omitempty" maxProperties:"20" doc:"further headers of every callback"`
 	Auth        *authBody         `json:"auth,omitempty" doc:"the credential that callbacks carry; never shown again"`
+	Signatures  signatures        `json:"signatures,omitempty" doc:"how callbacks are signed (Standard Webhooks): v1 with the secret, v1a with a key whose public half anybody may have; v1 unless set"`
 	Description string            `json:"description,omitempty" maxLength:"500"`
 	Pace
 	Expressions
-}
-
-// authBody is a credential for callbacks.
-type authBody struct {
-	Type     string `json:"type" enum:"bearer,basic"`
-	Token    string `json:"token,omitempty" writeOnly:"true" maxLength:"4096" doc:"for bearer"`
-	Username string `json:"username,omitempty" writeOnly:"true" maxLength:"255" doc:"for basic"`
-	Password string `json:"password,omitempty" writeOnly:"true" maxLength:"1024" doc:"for basic"` // #nosec G117 -- only ever read
-}
-
-func (a *authBody) auth() *contract.Auth {
-	if a == nil {
-		return nil
-	}
-	return &contract.Auth{Type: a.Type, Token: a.Token, Username: a.Username, Password: a.Password}
 }
 
 // Resolve checks what the schema can't say. Fields of a wrong type are empty here, and the schema has named them.
@@ -48,15 +33,15 @@ func (b *subscriptionBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []
 	at := prefix.With("")
 	var errs []error
 	if b.CallbackURL != "" {
-		errs = append(errs, callbackFaults(ctx, at, b.CallbackURL)...)
+		errs = append(errs, callbackFaults(ctx.Context(), at+"callback_url", b.CallbackURL)...)
 	}
-	return slices.Concat(errs, typeFaults(at, b.Types), headerFaults(at, b.Headers), b.Auth.faults(at), b.Pace.faults(at), b.Expressions.faults(at))
+	return slices.Concat(errs, typeFaults(at, b.Types), headerFaults(at, b.Headers, headerFault), b.Auth.faults(ctx.Context(), at), b.Pace.faults(at), b.Expressions.faults(at))
 }
 
 // callbackFaults is before anything is looked up: see reach.
-func callbackFaults(ctx huma.Context, at, callbackURL string) []error {
-	_, err := policyOf(ctx.Context()).CheckURL(callbackURL)
-	return urlFaults(at+"callback_url", err)
+func callbackFaults(ctx context.Context, field, url string) []error {
+	_, err := policyOf(ctx).CheckURL(url)
+	return urlFaults(field, err)
 }
 
 // split undoes errors.Join.
@@ -80,37 +65,15 @@ func typeFaults(at string, types []string) []error {
 	return errs
 }
 
-func (a *authBody) faults(at string) []error {
-	if a == nil {
-		return nil
-	}
-	refuse := func(field, message string) []error { return []error{fault(at+"auth."+field, message)} }
-	switch {
-	case a.Type == "bearer" && a.Token == "":
-		return refuse("token", "is required for bearer")
-	case a.Type == "bearer" && !httpguts.ValidHeaderFieldValue(a.Token):
-		return refuse("token", "has a control character: it must fit into a header")
-	case a.Type == "bearer" && a.Username+a.Password != "":
-		return refuse("type", "is bearer, which has a token and neither username nor password")
-	case a.Type == "basic" && a.Username == "":
-		return refuse("username", "is required for basic")
-	case a.Type == "basic" && strings.Contains(a.Username, ":"):
-		return refuse("username", "has a colon, which basic authentication can't carry")
-	case a.Type == "basic" && a.Token != "":
-		return refuse("type", "is basic, which has username and password and no token")
-	}
-	return nil
-}
-
 // maxHeaderValue is the longest value of a further header, in bytes.
 const maxHeaderValue = 1 << 10
 
-func headerFaults(at string, headers map[string]string) []error {
+func headerFaults(at string, headers map[string]string, wrong func(name, value string) string) []error {
 	var errs []error
 	seen := map[string]bool{}
 	for name, value := range headers {
 		folded := textproto.CanonicalMIMEHeaderKey(name)
-		if message := headerFault(name, value); message != "" {
+		if message := wrong(name, value); message != "" {
 			errs = append(errs, fault(at+"headers."+contract.Printable(name), message))
 		} else if seen[folded] {
 			errs = append(errs, fault(at+"headers."+name, "is there twice: the case of a header's name does not matter"))
@@ -122,16 +85,30 @@ func headerFaults(at string, headers map[string]string) []error {
 }
 
 func headerFault(name, value string) string {
-	lower := strings.ToLower(name)
+	if strings.EqualFold(name, "authorization") {
+		return "is reserved: use auth"
+	}
+	return headerFaultUpTo(maxHeaderValue, name, value)
+}
+
+// maxSecretValue is the longest value of a secret header, in bytes: room for a token.
+const maxSecretValue = 4 << 10
+
+func secretHeaderFault(name, value string) string {
+	if value == "" {
+		return "is empty: give its value"
+	}
+	return headerFaultUpTo(maxSecretValue, name, value)
+}
+
+func headerFaultUpTo(most int, name, value string) string {
 	switch {
 	case !httpguts.ValidHeaderFieldName(name) || len(name) > 100:
 		return "is not a header name: use up to 100 letters, digits and hyphens"
-	case lower == "authorization":
-		return "is reserved: use auth"
-	case reservedHeader(lower):
+	case reservedHeader(strings.ToLower(name)):
 		return "is reserved: choose another name"
-	case len(value) > maxHeaderValue:
-		return fmt.Sprintf("is longer than %d bytes", maxHeaderValue)
+	case len(value) > most:
+		return fmt.Sprintf("is longer than %d bytes", most)
 	case !httpguts.ValidHeaderFieldValue(value):
 		return "has a control character in its value: take it out"
 	}
@@ -161,6 +138,7 @@ type subscriptionPatch struct {
 	Format      optional[contract.Format]   `json:"format,omitzero" enum:"cloudevents-structured,cloudevents-binary,data"`
 	Headers     optional[map[string]string] `json:"headers,omitzero" maxProperties:"20" doc:"replaces all; null: none"`
 	Auth        optional[authBody]          `json:"auth,omitzero" doc:"null: none"`
+	Signatures  optional[signatures]        `json:"signatures,omitzero" doc:"null: v1"`
 	Description optional[string]            `json:"description,omitzero" maxLength:"500"`
 	Status      optional[contract.Status]   `json:"status,omitzero" enum:"active,paused"`
 	Pace
@@ -175,7 +153,7 @@ func (p *subscriptionPatch) Resolve(ctx huma.Context, prefix *huma.PathBuffer) [
 	case p.CallbackURL.Sent && p.CallbackURL.Value == nil:
 		errs = append(errs, fault(at+"callback_url", "can't be taken away: give another one or leave it out"))
 	case p.CallbackURL.Sent && *p.CallbackURL.Value != "":
-		errs = append(errs, callbackFaults(ctx, at, *p.CallbackURL.Value)...)
+		errs = append(errs, callbackFaults(ctx.Context(), at+"callback_url", *p.CallbackURL.Value)...)
 	}
 	if p.Status.Sent && p.Status.Value == nil {
 		errs = append(errs, fault(at+"status", "can't be taken away: give active or paused, or leave it out"))
@@ -184,9 +162,9 @@ func (p *subscriptionPatch) Resolve(ctx huma.Context, prefix *huma.PathBuffer) [
 		errs = append(errs, typeFaults(at, *p.Types.Value)...)
 	}
 	if p.Headers.Value != nil {
-		errs = append(errs, headerFaults(at, *p.Headers.Value)...)
+		errs = append(errs, headerFaults(at, *p.Headers.Value, headerFault)...)
 	}
-	return append(errs, p.Auth.Value.faults(at)...)
+	return append(errs, p.Auth.Value.faults(ctx.Context(), at)...)
 }
 
 // apply changes the record.
@@ -200,6 +178,11 @@ func (p *subscriptionPatch) apply(sub *contract.Subscription, now time.Time) {
 	p.Expressions.apply(sub)
 	if p.Auth.Sent {
 		sub.Auth = p.Auth.Value.auth()
+	}
+	if p.Signatures.Sent {
+		var asked signatures
+		p.Signatures.apply(&asked)
+		asked.applyTo(sub)
 	}
 	if p.Status.Sent {
 		sub.Status, sub.StatusReason = *p.Status.Value, "" // the reason was that of another status
@@ -249,54 +232,18 @@ type subscriptionView struct {
 	Description   string              `json:"description,omitempty"`
 	CreatedAt     time.Time           `json:"created_at"`
 	UpdatedAt     time.Time           `json:"updated_at"`
-	Secret        string              `json:"secret,omitempty" doc:"signs callbacks (Standard Webhooks); shown on create and rotate only"`
+	Signatures    signatures          `json:"signatures"`
+	PublicKeys    []string            `json:"public_keys,omitempty" doc:"check signatures of v1a (Standard Webhooks), newest first; also at /.well-known/webhook-keys?subscription="`
+	Secret        string              `json:"secret,omitempty" doc:"signs callbacks (Standard Webhooks, v1); shown on create and rotate only"`
 }
 
-// authView tells that there is a credential, and no more.
-type authView struct {
-	Type string `json:"type" enum:"bearer,basic"`
-}
-
-func viewOf(sub contract.Subscription) subscriptionView {
-	view := subscriptionView{
+func viewOf(sub contract.Subscription, now time.Time) subscriptionView {
+	return subscriptionView{
 		ID: sub.ID, Resource: sub.Resource, Status: sub.Status, StatusReason: sub.StatusReason, CallbackURL: sub.CallbackURL,
 		Types: sub.Types, Filter: sub.Filter, Transform: sub.Transform, Format: sub.Format, Headers: sub.Headers, RateLimit: sub.RateLimit,
 		MaxInFlight: cmp.Or(sub.MaxInFlight, contract.DefaultMaxInFlight), Ordering: cmp.Or(sub.Ordering, contract.OrderingNone),
 		RetrySchedule: sub.Delivery.RetrySchedule, Timeouts: sub.Delivery.Timeouts, Description: sub.Description,
-		CreatedAt: sub.CreatedAt, UpdatedAt: sub.UpdatedAt,
+		CreatedAt: sub.CreatedAt, UpdatedAt: sub.UpdatedAt, Auth: authViewOf(sub.Auth),
+		Signatures: signaturesOf(sub), PublicKeys: publicKeys(sub, now),
 	}
-	if sub.Auth != nil {
-		view.Auth = &authView{sub.Auth.Type}
-	}
-	return view
-}
-
-// newSecret is 32 random bytes in the form of Standard Webhooks 1.0.
-func newSecret() string {
-	var raw [32]byte
-	_, _ = rand.Read(raw[:]) // never fails
-	return "whsec_" + base64.StdEncoding.EncodeToString(raw[:])
-}
-
-// How a rotated secret lives on: the old one signs for an overlap, and no more than two sign at a time.
-const (
-	secretOverlap = 24 * time.Hour
-	mostSecrets   = 2
-)
-
-// rotate puts a new secret before the ones that are live, and bounds them.
-func rotate(secrets []contract.Secret, secret string, now time.Time) []contract.Secret {
-	rotated := []contract.Secret{{Value: secret}}
-	for _, old := range secrets {
-		if len(rotated) == mostSecrets {
-			break
-		}
-		if old.Until.IsZero() {
-			old.Until = now.Add(secretOverlap)
-		}
-		if now.Before(old.Until) {
-			rotated = append(rotated, old)
-		}
-	}
-	return rotated
 }

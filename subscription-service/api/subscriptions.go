@@ -41,7 +41,7 @@ func (s subscriptions) register(api huma.API) {
 		http.StatusBadRequest, absent, conflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType), s.change)
 	register(api, operation("unsubscribe", http.MethodDelete, pathSubscription, "Unsubscribe; no callback starts after it", absent), s.remove)
 	register(api, operation("rotate-secret", http.MethodPost, pathSubscription+"/rotate-secret",
-		"Get a new secret; the old one signs for 24 hours more", absent), s.rotate)
+		"Get a new secret, and a new key of v1a; the old ones sign for 24 hours more", absent), s.rotate)
 }
 
 // documentExisting adds the answer 200 of subscribe, which huma can't tell from the code.
@@ -81,7 +81,7 @@ func (s subscriptions) create(ctx context.Context, in *createRequest) (*createAn
 	if err != nil {
 		return nil, err
 	}
-	answer := &createAnswer{Status: http.StatusOK, Location: fmt.Sprintf("/%s/subscribe/%s", sub.Resource, sub.ID), Body: viewOf(sub)}
+	answer := &createAnswer{Status: http.StatusOK, Location: fmt.Sprintf("/%s/subscribe/%s", sub.Resource, sub.ID), Body: viewOf(sub, s.now())}
 	if !created {
 		return answer, nil
 	}
@@ -99,6 +99,7 @@ func (s subscriptions) fresh(caller contract.Caller, asked subscriptionBody) con
 		Types: asked.Types, Format: asked.Format, Description: asked.Description, Status: contract.StatusActive, CreatedAt: now, UpdatedAt: now,
 		Confidential: contract.Confidential{Secrets: []contract.Secret{{Value: newSecret()}}, Auth: asked.Auth.auth(), Headers: asked.Headers},
 	}
+	asked.Signatures.applyTo(&sub)
 	asked.Pace.apply(&sub)
 	asked.Expressions.apply(&sub)
 	normalize(&sub)
@@ -149,7 +150,7 @@ func (s subscriptions) list(ctx context.Context, in *listRequest) (*listAnswer[s
 	}
 	views := make([]subscriptionView, len(subs))
 	for i, sub := range subs {
-		views[i] = viewOf(sub)
+		views[i] = viewOf(sub, s.now())
 	}
 	return &listAnswer[subscriptionView]{listBody[subscriptionView]{views, next}}, nil
 }
@@ -159,7 +160,7 @@ func (s subscriptions) get(ctx context.Context, in *Own) (*subscriptionAnswer, e
 	if err != nil {
 		return nil, err
 	}
-	return &subscriptionAnswer{viewOf(sub)}, nil
+	return &subscriptionAnswer{viewOf(sub, s.now())}, nil
 }
 
 // ownSubscription reads a subscription of the caller; that of another consumer or resource does not exist to it.
@@ -210,24 +211,44 @@ func (s subscriptions) change(ctx context.Context, in *changeRequest) (*subscrip
 	if err != nil {
 		return nil, err
 	}
-	return &subscriptionAnswer{viewOf(sub)}, nil
+	return &subscriptionAnswer{viewOf(sub, s.now())}, nil
 }
 
-// suits refuses a callback URL that the resource's policy or the guard does not allow.
+// suits refuses where the resource's policy or the guard does not allow to call, for callbacks or for their tokens, and a
+// certificate that could not be shown.
 func (s subscriptions) suits(ctx context.Context, sub contract.Subscription) error {
 	policy, err := s.store.Policy(ctx, sub.Resource)
 	if err != nil {
 		return err
 	}
-	if err := policy.CheckCallback(sub.CallbackURL); err != nil {
-		return unprocessable(fault("body.callback_url", err.Error()))
+	errs := certificateNeedsTLS(sub)
+	for _, u := range urlsOf(sub) {
+		if err := policy.CheckCallback(u.url); err != nil {
+			errs = append(errs, fault("body."+u.field, err.Error()))
+			continue
+		}
+		errs = append(errs, urlFaults("body."+u.field, s.reach.check(ctx, u.url))...)
 	}
-	return s.reach.asked(ctx, sub.CallbackURL)
+	if len(errs) > 0 {
+		return unprocessable(errs...)
+	}
+	return nil
 }
 
-// resumes checks the callback URL where callbacks start: at a new one, or again at the one that is there.
+type fieldURL struct{ field, url string }
+
+// urlsOf are those that a subscription lets be called.
+func urlsOf(sub contract.Subscription) []fieldURL {
+	urls := []fieldURL{{"callback_url", sub.CallbackURL}}
+	if sub.Auth != nil && sub.Auth.OAuth2 != nil {
+		urls = append(urls, fieldURL{"auth.token_url", sub.Auth.OAuth2.TokenURL})
+	}
+	return urls
+}
+
+// resumes checks where callbacks and their tokens go where they start: at new ones, or again at those that are there.
 func (s subscriptions) resumes(ctx context.Context, asked subscriptionPatch, sub contract.Subscription) error {
-	if !asked.CallbackURL.Sent && (!asked.Status.Sent || sub.Status != contract.StatusActive) {
+	if !asked.CallbackURL.Sent && !asked.Auth.Sent && (!asked.Status.Sent || sub.Status != contract.StatusActive) {
 		return nil
 	}
 	return s.suits(ctx, sub)
@@ -249,16 +270,19 @@ func (s subscriptions) remove(ctx context.Context, in *Own) (*struct{}, error) {
 }
 
 func (s subscriptions) rotate(ctx context.Context, in *Own) (*subscriptionAnswer, error) {
-	secret := newSecret()
+	secret, key := newSecret(), contract.NewSigningKey()
 	sub, err := s.store.ChangeSubscription(ctx, in.ID, func(sub *contract.Subscription) error {
 		now := moment(s.now())
 		sub.Secrets, sub.UpdatedAt = rotate(sub.Secrets, secret, now), now
+		if sub.Signs(contract.SignatureV1a) {
+			sub.SigningKeys = rotate(sub.SigningKeys, key, now)
+		}
 		return mustOwn(ctx, *sub)
 	})
 	if err != nil {
 		return nil, err
 	}
-	answer := &subscriptionAnswer{viewOf(sub)}
+	answer := &subscriptionAnswer{viewOf(sub, s.now())}
 	answer.Body.Secret = secret
 	return answer, nil
 }
