@@ -286,6 +286,8 @@ func TestStatements(t *testing.T) {
 			"another resource": but(func(c *contract.Caller) { c.Resource = "payments" }),
 			"another action":   but(func(c *contract.Caller) { c.Action = "publish" }),
 			"no consumer":      but(func(c *contract.Caller) { c.Consumer = "" }),
+			"for anybody":      but(func(c *contract.Caller) { c.Consumer, c.Action = "", "public" }),
+			"a public path's":  but(func(c *contract.Caller) { c.Consumer, c.Action, c.Resource = "", "public", contract.PathWebhookKeys }),
 			"another method":   but(func(c *contract.Caller) { c.Method = "PATCH" }),
 			"another path":     but(func(c *contract.Caller) { c.Path += "/sub_y" }),
 			"with the prefix":  but(func(c *contract.Caller) { c.Path = contract.GatewayPrefix + c.Path }),
@@ -309,7 +311,7 @@ func TestStatements(t *testing.T) {
 	}
 	t.Run("every path wants one", func(t *testing.T) {
 		for _, path := range []string{"/", "/healthz", "/metrics", "/openapi.json", "/orders/subscribe", "/gateway", "/gateway/", "/gateway/orders",
-			"/gateway/orders/events", "/gateway/orders/nothing", "/admin/v1/consumers", "/gateway/admin/v1/consumers", "/gateway//orders/subscribe",
+			"/gateway/orders/events", "/gateway/orders/nothing", "/admin/v1/consumers", "/gateway/admin/v1/consumers", "/gateway//orders/subscribe", "/gateway/.well-known/webhook-keys", "/gateway/.well-known/other",
 			"/gateway/orders%2Fsubscribe", "/gateway/./orders/subscribe"} {
 			w.call("GET", w.gateway+path, nil).problem(t, http.StatusUnauthorized)
 			w.call("GET", w.gateway+path, nil, "Authorization", "Bearer "+adminToken).problem(t, http.StatusUnauthorized)

@@ -57,6 +57,7 @@ type world struct {
 	clock      *clock
 	client     *http.Client
 	transcript *lockedBuffer
+	allowHTTP  bool
 	admins     []string // further admin tokens
 	limits     contract.Limits
 }
@@ -66,6 +67,9 @@ func newWorld(t *testing.T) *world { return newWorldOn(t, testkit.Redis(t)) }
 func newWorldOn(t *testing.T, redis string, set ...func(*world)) *world {
 	return newWorldIn(t, redis, testkit.Namespace(t), set...)
 }
+
+// plain is a world whose administrator allows http.
+func plain(w *world) { w.allowHTTP = true }
 
 func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *world {
 	t.Helper()
@@ -83,7 +87,7 @@ func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *wor
 	w.store = kept
 	w.app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	w.app.Health.Check("redis", kept.Writable)
-	policy, err := guard.New(w.networks, false)
+	policy, err := guard.New(w.networks, w.allowHTTP)
 	require.NoError(t, err)
 	w.signer, err = contract.NewSigner([]byte(gatewayKey), w.clock.Now)
 	require.NoError(t, err)
