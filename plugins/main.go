@@ -136,7 +136,9 @@ func (p *process) register() error {
 // start brings the egress up, unless nothing could ever be let out.
 func (p *process) start(env environment) {
 	if p.parts.policy != nil {
-		options := egress.Options{Book: p.book, Policy: p.parts.policy, Resolver: p.parts.resolver, Proxy: p.parts.proxy}
+		options := egress.Options{
+			Book: p.book, Policy: p.parts.policy, Resolver: p.parts.resolver, Proxy: p.parts.proxy, Certificates: certificates{p.parts.store},
+		}
 		p.server = egress.Serve(env.Egress, egress.New(options), p.log)
 	}
 }

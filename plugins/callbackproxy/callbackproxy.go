@@ -85,7 +85,9 @@ func (h *Handler) issue(c contract.Callback) (string, *filter.Refusal) {
 	if err != nil {
 		return "", refuse(http.StatusBadGateway, contract.OutcomeAddressRefused, "the target is not one that may be called")
 	}
-	token, err := h.Book.Issue(pass.Grant{Method: c.Method, Target: target, Timeouts: c.Timeouts})
+	token, err := h.Book.Issue(pass.Grant{
+		Method: c.Method, Target: target, Timeouts: c.Timeouts, Certificate: c.Certificate, Subscription: c.Subscription,
+	})
 	if err != nil {
 		return "", refuse(http.StatusServiceUnavailable, contract.OutcomeOverloaded, "too many calls are under way: try again").
 			With("Retry-After", "1")

@@ -30,12 +30,18 @@ func classify(err error) (contract.Outcome, contract.Detail) {
 	switch {
 	case errors.Is(err, guard.ErrRefused):
 		return contract.OutcomeAddressRefused, ""
+	case errors.Is(err, errCertificate):
+		return contract.OutcomeTLS, contract.DetailClientCertificate
+	case errors.Is(err, errCertificateUnknown):
+		return contract.OutcomeOverloaded, ""
 	case errors.Is(err, errConnectTimeout):
 		return contract.OutcomeConnect, contract.DetailConnectTimeout
 	case errors.As(err, &way): // before its causes, which are about the proxy and not about the endpoint
 		return contract.OutcomeConnect, contract.DetailEgressProxy
 	case errors.As(err, &name):
 		return contract.OutcomeDNS, ""
+	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert; with TLS 1.3 a client certificate is refused after the handshake
+		return contract.OutcomeTLS, contract.DetailHandshakeRefused
 	case errors.As(err, &handshake):
 		return contract.OutcomeTLS, certificateFault(err)
 	case errors.As(err, &op) && op.Op == "dial":

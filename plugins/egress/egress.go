@@ -43,12 +43,15 @@ type Options struct {
 	Proxy *Proxy
 	// MaxCalls bounds the calls under way; zero means 20,000.
 	MaxCalls int64
+	// Certificates has the client certificates of subscriptions; nil: there are none.
+	Certificates Certificates
 }
 
 // Egress is the handler. It is safe for concurrent use.
 type Egress struct {
 	book      *pass.Book
 	transport *http.Transport
+	clients   *clients
 	calls     *semaphore.Weighted
 }
 
@@ -60,15 +63,20 @@ func New(o Options) *Egress {
 	if o.Resolver == nil {
 		o.Resolver, _ = guard.NewResolver("") // the system's: nothing to be read wrong
 	}
+	dialer := newDialer(o)
 	return &Egress{
 		book:      o.Book,
-		transport: newTransport(newDialer(o)),
+		transport: newTransport(dialer),
+		clients:   newClients(o.Certificates, dialer),
 		calls:     semaphore.NewWeighted(o.MaxCalls),
 	}
 }
 
 // Close ends the idle connections to endpoints.
-func (e *Egress) Close() { e.transport.CloseIdleConnections() }
+func (e *Egress) Close() {
+	e.transport.CloseIdleConnections()
+	e.clients.close()
+}
 
 // answer is what goes back to the gateway.
 type answer struct {
@@ -116,7 +124,11 @@ func (e *Egress) call(r *http.Request, body *inbound, grant pass.Grant) answer {
 	if err != nil {
 		return failure(contract.OutcomeReset, "")
 	}
-	response, err := e.transport.RoundTrip(request)
+	transport, err := e.transportFor(ctx, grant)
+	if err != nil {
+		return failure(classify(err))
+	}
+	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return failure(classify(cause(ctx, err)))
 	}
@@ -127,6 +139,17 @@ func (e *Egress) call(r *http.Request, body *inbound, grant pass.Grant) answer {
 	}
 	kept, detail := readAnswer(response.Body)
 	return answer{contract.OutcomeResponse, detail, response.StatusCode, incoming(response.Header), kept}
+}
+
+// transportFor returns the connections that a call may use: those that show its client certificate, or those that show none.
+func (e *Egress) transportFor(ctx context.Context, grant pass.Grant) (*http.Transport, error) {
+	if grant.Certificate == "" {
+		return e.transport, nil
+	}
+	if grant.Target.Scheme != "https" {
+		return nil, errCertificate // it could not be shown, and without it the call is not the one that was asked for
+	}
+	return e.clients.transport(ctx, grant.Subscription, grant.Certificate)
 }
 
 // cause is why the call was ended, if it was: the transport does not always say so.

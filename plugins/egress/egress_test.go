@@ -236,8 +236,8 @@ func TestTLS(t *testing.T) {
 		"an unknown issuer":  {&tls.Config{Certificates: []tls.Certificate{good}}, x509.NewCertPool(), "127.0.0.1", contract.OutcomeTLS, contract.DetailCertificateIssuer},
 		"expired":            {&tls.Config{Certificates: []tls.Certificate{old}}, oldRoots, "127.0.0.1", contract.OutcomeTLS, contract.DetailCertificateExpired},
 		"another host's":     {&tls.Config{Certificates: []tls.Certificate{good}}, roots, "127.0.0.2", contract.OutcomeTLS, contract.DetailCertificateHost},
-		"TLS 1.1 only":       {&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, roots, "127.0.0.1", contract.OutcomeTLS, ""},
-		"wants our own":      {&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}, roots, "127.0.0.1", contract.OutcomeTLS, ""},
+		"TLS 1.1 only":       {&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, roots, "127.0.0.1", contract.OutcomeTLS, contract.DetailHandshakeRefused},
+		"wants our own":      {&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}, roots, "127.0.0.1", contract.OutcomeTLS, contract.DetailHandshakeRefused},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

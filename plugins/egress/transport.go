@@ -23,6 +23,7 @@ const (
 	maxIdle         = 4096
 	maxIdlePerHost  = 256
 	tlsSessions     = 1024
+	clientSessions  = 8 // of each client certificate, which knows a host or two
 	pingAfter       = 10 * time.Second
 	pingTimeout     = 5 * time.Second
 	maxReadChunkH2  = 64 << 10
@@ -50,6 +51,16 @@ func newDialer(o Options) *dialer {
 		d.connect = o.Proxy.connect
 	}
 	return d
+}
+
+// showing is the same dialer with a client certificate. It resumes its own sessions only: a session speaks for the certificate
+// that it began with.
+func (d *dialer) showing(certificate *tls.Certificate) *dialer {
+	config := d.tls.Clone()
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(clientSessions)
+	// Whatever authorities the endpoint names: it is told which certificate there is, and decides.
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
+	return &dialer{policy: d.policy, resolver: d.resolver, connect: d.connect, tls: config}
 }
 
 // directly has the policy look once more at the very address that the system is about to connect to.

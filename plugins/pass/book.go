@@ -34,6 +34,8 @@ type Grant struct {
 	Target *url.URL
 	// Timeouts bound the call; zero means the egress's default.
 	Timeouts contract.Timeouts
+	// Certificate is the ID of the client certificate of Subscription that the call shows; empty for none.
+	Certificate, Subscription string
 }
 
 // Book holds the outstanding passes. It is safe for concurrent use.

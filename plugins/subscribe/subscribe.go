@@ -1,5 +1,6 @@
 // Package subscribe is the plugin webhook-subscribe: it tells who calls /{resource}/subscribe and /{resource}/events,
-// whether they may, and vouches for them to the subscription service with a signed statement.
+// whether they may, and vouches for them to the subscription service with a signed statement. For the few paths that anybody may
+// call it vouches for just that.
 package subscribe
 
 import (
@@ -38,12 +39,15 @@ func New(signer *contract.Signer, callers Directory, tokens *bearer.Verifier, no
 // Owns reports whether the path is one of the plugin's.
 func (h *Handler) Owns(path []byte) bool {
 	_, _, ok := parsePath(string(path))
-	return ok
+	return ok || contract.IsPublic(string(path))
 }
 
 // Handle lets a call go on to the subscription service, with a statement of who calls, or refuses it.
 func (h *Handler) Handle(c filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	path := string(r.Path())
+	if contract.IsPublic(path) {
+		return h.letAnybody(r, path)
+	}
 	resource, kind, _ := parsePath(path)
 	if refusal := h.check(r, path, resource); refusal != nil {
 		return refusal
@@ -56,9 +60,24 @@ func (h *Handler) Handle(c filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	statement, err := h.signer.SignCaller(contract.Caller{
-		Consumer: who.Consumer, Resource: resource, Action: action, Method: r.Method(), Path: path, From: r.SrcIP().String(),
-	})
+	return h.vouch(r, path, contract.Caller{Consumer: who.Consumer, Resource: resource, Action: action})
+}
+
+// letAnybody states that nobody was asked who they are, and that the path wants it so.
+func (h *Handler) letAnybody(r pkgHTTP.Request, path string) *filter.Refusal {
+	if refusal := readable(r, path); refusal != nil {
+		return refusal
+	}
+	if refusal := filter.CheckHeaders(r.Header().View()); refusal != nil {
+		return refusal
+	}
+	return h.vouch(r, path, contract.Caller{Resource: path, Action: contract.ActionPublic})
+}
+
+// vouch states who calls, for this one call.
+func (h *Handler) vouch(r pkgHTTP.Request, path string, caller contract.Caller) *filter.Refusal {
+	caller.Method, caller.Path, caller.From = r.Method(), path, r.SrcIP().String()
+	statement, err := h.signer.SignCaller(caller)
 	if err != nil {
 		h.log.Error("signing a statement", zap.Error(err))
 		return filter.Refuse(http.StatusInternalServerError, "the gateway failed on this call")
@@ -69,17 +88,21 @@ func (h *Handler) Handle(c filter.Config, r pkgHTTP.Request) *filter.Refusal {
 
 // check refuses what must not be looked at any further.
 func (h *Handler) check(r pkgHTTP.Request, path, resource string) *filter.Refusal {
-	raw, err := r.Var(rawTarget)
-	if err != nil {
-		return unavailable("the gateway could not read the request: try again")
-	}
-	if refusal := checkPath(path, string(raw)); refusal != nil {
+	if refusal := readable(r, path); refusal != nil {
 		return refusal
 	}
 	if err := contract.ValidateResource(resource); err != nil {
 		return filter.Refuse(http.StatusNotFound, err.Error())
 	}
 	return filter.CheckHeaders(r.Header().View())
+}
+
+func readable(r pkgHTTP.Request, path string) *filter.Refusal {
+	raw, err := r.Var(rawTarget)
+	if err != nil {
+		return unavailable("the gateway could not read the request: try again")
+	}
+	return checkPath(path, string(raw))
 }
 
 // authorize returns the action that the call is allowed as.

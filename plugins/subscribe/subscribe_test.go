@@ -76,6 +76,40 @@ func TestACallWithAKeyGoesOnWithAStatementInPlaceOfTheKey(t *testing.T) {
 	}
 }
 
+func TestAnybodyGetsThroughToAPublicPathAndAsNobody(t *testing.T) {
+	p, source, _ := unit(t, opens("subscribe"))
+	for _, headers := range [][]string{nil, {"apikey", key}, {"X-Webhook-Statement", "forged", "X-Consumer-Username", "admin"}} {
+		r := requesttest.New(t, "GET", "/.well-known/webhook-keys?subscription=sub_1", headers...)
+		if a := requesttest.Call(t, "{}", r, p); a != nil {
+			t.Fatalf("refused: %d %s", a.Status, a.Body)
+		}
+		path, header := r.Upstream()
+		if path != "/gateway/.well-known/webhook-keys?subscription=sub_1" {
+			t.Errorf("the upstream gets the path %s", path)
+		}
+		if names := requesttest.Names(header); !slices.Equal(names, []string{"x-webhook-statement"}) {
+			t.Errorf("the upstream gets %v", names)
+		}
+		caller, err := signer(t).VerifyCaller(header["x-webhook-statement"][0])
+		if want := (contract.Caller{Resource: "/.well-known/webhook-keys", Action: "public"}); err != nil || caller != want {
+			t.Errorf("got %+v, %v", caller, err)
+		}
+	}
+	if n := source.count(); n != 0 {
+		t.Errorf("a key was looked up %d times", n)
+	}
+}
+
+func TestAPublicPathIsTakenInOneSpellingOnly(t *testing.T) {
+	p, _, _ := unit(t, opens("subscribe"))
+	for _, raw := range []string{"/.well-known/webhook%2Dkeys", "/x/../.well-known/webhook-keys", "//.well-known/webhook-keys"} {
+		r := requesttest.New(t, "GET", raw)
+		if a := requesttest.Call(t, "{}", r, p); a == nil || a.Status != 400 {
+			t.Errorf("%s: got %+v", raw, a)
+		}
+	}
+}
+
 func TestForgedIdentityIsReplacedOrStripped(t *testing.T) {
 	p, _, _ := unit(t, opens("subscribe"))
 	r := requesttest.New(t, "GET", "/orders/subscribe", "ApiKey", key,

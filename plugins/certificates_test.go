@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/credential"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/egress"
+)
+
+type shelf struct {
+	sub contract.Subscription
+	err error
+}
+
+func (s shelf) Subscription(context.Context, string) (contract.Subscription, error) {
+	return s.sub, s.err
+}
+
+func TestACertificateIsReadWhereItsSubscriptionIsKept(t *testing.T) {
+	chain, key := testkit.NewAuthority(t).Issue("client", nil, nil)
+	record, err := credential.Check(chain, key, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := &contract.ClientCertificate{ID: record.ID, Chain: record.Chain, Key: "s3cr3t"}
+	of := func(c *contract.ClientCertificate) shelf {
+		return shelf{sub: contract.Subscription{Confidential: contract.Confidential{Auth: &contract.Auth{Type: contract.AuthMTLS, Certificate: c}}}}
+	}
+	away := errors.New("redis is away")
+	for name, c := range map[string]struct {
+		kept shelf
+		id   string
+		want error
+	}{
+		"as named":             {of(record), record.ID, nil},
+		"replaced meanwhile":   {of(record), "another", egress.ErrNoCertificate},
+		"damaged":              {of(damaged), record.ID, egress.ErrNoCertificate},
+		"no certificate":       {of(nil), record.ID, egress.ErrNoCertificate},
+		"no credential":        {shelf{}, record.ID, egress.ErrNoCertificate},
+		"unsubscribed":         {shelf{err: fmt.Errorf("subscription: %w", store.ErrNotFound)}, record.ID, egress.ErrNoCertificate},
+		"a damaged record":     {shelf{err: fmt.Errorf("subscription: %w", store.ErrDamaged)}, record.ID, egress.ErrNoCertificate},
+		"Redis can't be asked": {shelf{err: away}, record.ID, away},
+	} {
+		got, err := certificates{c.kept}.ClientCertificate(t.Context(), "sub_1", c.id)
+		if !errors.Is(err, c.want) || (err == nil) != (got != nil) || c.want == nil && err != nil {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+}
