@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/token"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/callback"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
@@ -18,14 +20,14 @@ import (
 // attempt makes one call and hands on what follows from it.
 func (e *Engine) attempt(work context.Context, s *starting) {
 	began := e.Now()
-	answer, err := e.call(work, s, began)
+	answer, err := e.call(work, s)
 	took := e.Now().Sub(began)
 	if work.Err() != nil {
 		e.Metrics.inFlight.Dec()
 		e.giveBack(s.task) // cut off by the end of the service: what became of the call was never learned
 		return
 	}
-	verdict := Decide(answer, s.cmd.Attempt-s.cmd.First+1, waits(s.policy), e.Now())
+	verdict := e.withFreshToken(s, answer, Decide(answer, s.cmd.Attempt-s.cmd.First+1, waits(s.policy), e.Now()))
 	if errors.Is(err, callback.ErrRequest) {
 		verdict = Verdict{Kind: Fail, Reason: err.Error()}
 	}
@@ -44,14 +46,30 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 	e.follows(settled)
 }
 
-func (e *Engine) call(work context.Context, s *starting, now time.Time) (gateway.Answer, error) {
-	header, body, err := callback.Build(s.cmd, s.sub, e.Transforms, now)
+func (e *Engine) call(work context.Context, s *starting) (answer gateway.Answer, err error) {
+	if s.token, err = e.tokens.Token(work, s.sub, s.policy.Timeouts); err != nil {
+		return token.AnswerOf(err), err
+	}
+	header, body, err := callback.Build(s.cmd, s.sub, s.token, e.Transforms, e.Now())
 	if err != nil {
 		return gateway.Answer{}, err
 	}
 	return e.Gateway.Do(work, gateway.Call{
-		Target: s.sub.CallbackURL, Subscription: s.sub.ID, Delivery: s.cmd.Delivery, Timeouts: s.policy.Timeouts, Header: header, Body: body,
+		Target: s.sub.CallbackURL, Subscription: s.sub.ID, Delivery: s.cmd.Delivery, Certificate: s.sub.Auth.CertificateID(),
+		Timeouts: s.policy.Timeouts, Header: header, Body: body,
 	})
+}
+
+// tokenWait is how soon the next attempt follows where the access token may have been the only fault.
+const tokenWait = time.Second
+
+// withFreshToken makes the next attempt soon where the endpoint refused an access token that may just be too old. It counts as
+// any other.
+func (e *Engine) withFreshToken(s *starting, answer gateway.Answer, v Verdict) Verdict {
+	if s.token != "" && endpointStatus(answer) == http.StatusUnauthorized && e.tokens.Refused(s.sub, s.token) && v.Kind == Retry {
+		v.Wait = min(v.Wait, tokenWait)
+	}
+	return v
 }
 
 func waits(p contract.DeliveryPolicy) []time.Duration {

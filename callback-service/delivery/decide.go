@@ -51,6 +51,7 @@ const longestRetryAfter = 24 * time.Hour
 //	other 5xx                   retry on the schedule                                  fails
 //	other 4xx, 3xx, 1xx         retry on the schedule: redirects are not followed      works
 //	no answer                   retry on the schedule, whatever went wrong             fails
+//	no access token to ask with retry on the schedule                                  fails
 //	gateway's 400, 413, 431     given up: the gateway will never take this request     unknown
 //	gateway's others            hold: the same attempt again, none is used up          unknown
 //
@@ -61,7 +62,7 @@ func Decide(answer gateway.Answer, attempt int, schedule []time.Duration, now ti
 	case contract.OutcomeResponse:
 		return decideResponse(answer, attempt, schedule, now)
 	case contract.OutcomeAddressRefused, contract.OutcomeDNS, contract.OutcomeConnect, contract.OutcomeTLS,
-		contract.OutcomeTimeout, contract.OutcomeReset:
+		contract.OutcomeTimeout, contract.OutcomeReset, contract.OutcomeToken:
 		return onSchedule(Verdict{Reason: describe(answer), Detail: answer.Detail, Health: lane.Dead}, attempt, schedule)
 	}
 	switch answer.Status {
@@ -150,13 +151,24 @@ var (
 		contract.DetailCertificateExpired: "the endpoint's certificate has expired or is not valid yet",
 		contract.DetailCertificateHost:    "the endpoint's certificate is for another host",
 		contract.DetailCertificateIssuer:  "the endpoint's certificate is of an authority that is not trusted",
+		contract.DetailClientCertificate:  "the subscription's client certificate cannot be used",
+		contract.DetailHandshakeRefused:   "the endpoint refused the TLS handshake: it may want another client certificate",
+		contract.DetailTokenUnreachable:   "no access token: the token endpoint cannot be reached",
+		contract.DetailTokenTimeout:       "no access token: the token endpoint did not answer in time",
+		contract.DetailTokenRefused:       "no access token: the token endpoint does not accept the client's credentials",
+		contract.DetailTokenRequest:       "no access token: the token endpoint does not take the request, see scope, audience and auth_style",
+		contract.DetailTokenAnswer:        "no access token: the token endpoint's answer holds none that can be used",
 		contract.DetailHeaderTimeout:      "the endpoint sent no answer in time",
 		contract.DetailHeadersTooLarge:    "the endpoint's headers do not end",
 	}
 )
 
 func describe(answer gateway.Answer) string {
-	if text := details[answer.Detail]; text != "" {
+	text := details[answer.Detail]
+	switch {
+	case answer.Outcome == contract.OutcomeToken && answer.Status != 0:
+		return fmt.Sprintf("%s: it answered %d", text, answer.Status)
+	case text != "":
 		return text
 	}
 	return outcomes[answer.Outcome]

@@ -20,6 +20,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/token"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/batch"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
@@ -84,6 +85,7 @@ type Engine struct {
 	gate   *gate
 	rest   *rest
 	health *health
+	tokens *token.Source
 
 	inbox    *inbox // what may start
 	attempts sync.WaitGroup
@@ -104,7 +106,8 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{
 		Options: o, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
-		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(),
+		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now),
+		tokens: token.New(o.Gateway, o.Now), inbox: newInbox(),
 		starting: batch.Pacer{Most: startPace}, settling: batch.Pacer{Most: settlePace},
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
 		urgent:  make(chan struct{}, 1),

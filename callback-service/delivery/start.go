@@ -63,7 +63,7 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 	due := make([]*starting, 0, len(batch))
 	for i, t := range batch {
 		if !e.settles(t, standings[i]) {
-			due = append(due, &starting{t, standings[i].Subscription, e.policy(standings[i])})
+			due = append(due, &starting{task: t, sub: standings[i].Subscription, policy: e.policy(standings[i])})
 		}
 	}
 	for _, s := range e.allowed(stop, due) {
@@ -77,6 +77,7 @@ type starting struct {
 	*task
 	sub    *contract.Subscription
 	policy contract.DeliveryPolicy
+	token  string // the access token that the attempt carries, if any
 }
 
 // present leaves out what the broker hands out again by itself, perhaps to another process.

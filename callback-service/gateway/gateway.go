@@ -39,9 +39,11 @@ type Call struct {
 	Target       string
 	Subscription string
 	Delivery     string
-	Timeouts     contract.Timeouts
-	Header       http.Header
-	Body         []byte
+	// Certificate is the ID of the subscription's client certificate that the call shows; empty for none.
+	Certificate string
+	Timeouts    contract.Timeouts
+	Header      http.Header
+	Body        []byte
 	// Keep asks for the header and the body of the answer. Nobody needs those of a delivery's.
 	Keep bool
 }
@@ -109,7 +111,8 @@ func (c *Client) dial(ctx context.Context, address string) (net.Conn, error) {
 // statement, a signature or the target.
 func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	statement, err := c.signer.SignCallback(contract.Callback{
-		Method: call.Method, Target: call.Target, Subscription: call.Subscription, Delivery: call.Delivery, Timeouts: call.Timeouts,
+		Method: call.Method, Target: call.Target, Subscription: call.Subscription, Delivery: call.Delivery,
+		Certificate: call.Certificate, Timeouts: call.Timeouts,
 	})
 	if err != nil {
 		return Answer{}, err
