@@ -144,6 +144,7 @@ var (
 		contract.OutcomeTLS:            "the endpoint's TLS handshake or certificate failed",
 		contract.OutcomeTimeout:        "the endpoint did not answer in time",
 		contract.OutcomeReset:          "the endpoint broke the connection",
+		contract.OutcomeToken:          "there is no access token to call the endpoint with",
 	}
 	details = map[contract.Detail]string{
 		contract.DetailConnectTimeout:     "the endpoint took no connection in time",

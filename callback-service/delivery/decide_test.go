@@ -47,7 +47,7 @@ func TestEveryStatusOfTheGatewayItselfHolds(t *testing.T) {
 func TestEveryOutcomeHasItsVerdict(t *testing.T) {
 	for outcome, want := range map[contract.Outcome]Kind{
 		contract.OutcomeAddressRefused: Retry, contract.OutcomeDNS: Retry, contract.OutcomeConnect: Retry,
-		contract.OutcomeTLS: Retry, contract.OutcomeTimeout: Retry, contract.OutcomeReset: Retry,
+		contract.OutcomeTLS: Retry, contract.OutcomeTimeout: Retry, contract.OutcomeReset: Retry, contract.OutcomeToken: Retry,
 		contract.OutcomeUnvouched: Hold, contract.OutcomeOverloaded: Hold, "": Hold, "unheard-of": Hold,
 	} {
 		got := Decide(gateway.Answer{Outcome: outcome, Status: http.StatusBadGateway}, 1, schedule, noon)
