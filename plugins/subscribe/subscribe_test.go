@@ -91,7 +91,10 @@ func TestAnybodyGetsThroughToAPublicPathAndAsNobody(t *testing.T) {
 			t.Errorf("the upstream gets %v", names)
 		}
 		caller, err := signer(t).VerifyCaller(header["x-webhook-statement"][0])
-		if want := (contract.Caller{Resource: "/.well-known/webhook-keys", Action: "public"}); err != nil || caller != want {
+		want := contract.Caller{
+			Resource: "/.well-known/webhook-keys", Action: "public", Method: "GET", Path: "/.well-known/webhook-keys", Statement: caller.Statement, From: "127.0.0.1",
+		}
+		if err != nil || caller != want {
 			t.Errorf("got %+v, %v", caller, err)
 		}
 	}
