@@ -33,7 +33,7 @@ func client(t *testing.T, handler http.HandlerFunc) (*Client, *contract.Signer) 
 }
 
 func call() Call {
-	return Call{Target: "https://consumer.example/hooks?a=b%2Fc", Subscription: "sub_1", Delivery: "dlv_1", Timeouts: contract.Timeouts{Total: contract.Duration(3 * time.Second)},
+	return Call{Target: "https://consumer.example/hooks?a=b%2Fc", Subscription: "sub_1", Delivery: "dlv_1", Certificate: "cert_1", Timeouts: contract.Timeouts{Total: contract.Duration(3 * time.Second)},
 		Header: http.Header{"Webhook-Id": {"dlv_1"}}, Body: []byte("body")}
 }
 
@@ -56,7 +56,7 @@ func TestTheStatementBindsTargetSubscriptionAndDelivery(t *testing.T) {
 	require.Equal(t, "dlv_1", got.Header.Get("Webhook-Id"))
 	stated, err := signer.VerifyCallback(got.Header.Get(contract.HeaderStatement))
 	require.NoError(t, err)
-	require.Equal(t, contract.Callback{Target: call().Target, Subscription: "sub_1", Delivery: "dlv_1", Statement: stated.Statement, Timeouts: contract.Timeouts{Total: contract.Duration(3 * time.Second)}}, stated)
+	require.Equal(t, contract.Callback{Target: call().Target, Subscription: "sub_1", Delivery: "dlv_1", Certificate: "cert_1", Statement: stated.Statement, Timeouts: contract.Timeouts{Total: contract.Duration(3 * time.Second)}}, stated)
 }
 
 func TestAMethodIsStatedAndAnAnswerIsKeptWhenAskedFor(t *testing.T) {

@@ -48,7 +48,7 @@ func TestStatements(t *testing.T) {
 	caller.Statement = got.Statement
 	require.Equal(t, caller, got)
 
-	callback := Callback{Target: "https://consumer.example/h?a=b", Subscription: "sub_1", Delivery: "dlv_1", Timeouts: Timeouts{Total: Duration(1500 * time.Millisecond), Connect: Duration(time.Second), Header: Duration(1200 * time.Millisecond)}}
+	callback := Callback{Target: "https://consumer.example/h?a=b", Subscription: "sub_1", Delivery: "dlv_1", Certificate: "cert_1", Timeouts: Timeouts{Total: Duration(1500 * time.Millisecond), Connect: Duration(time.Second), Header: Duration(1200 * time.Millisecond)}}
 	token, err = s.SignCallback(callback)
 	require.NoError(t, err)
 	gotCallback, err := s.VerifyCallback(token)
@@ -56,6 +56,21 @@ func TestStatements(t *testing.T) {
 	require.NotEmpty(t, gotCallback.Statement)
 	callback.Statement = gotCallback.Statement
 	require.Equal(t, callback, gotCallback)
+}
+
+func TestOnlyAStatementForAnybodyNamesNobody(t *testing.T) {
+	s := signerAt(t, key, now)
+	for _, c := range []struct {
+		consumer, action string
+		ok               bool
+	}{{"", ActionPublic, true}, {"con_1", ActionSubscribe, true}, {"", ActionSubscribe, false}, {"con_1", ActionPublic, false}} {
+		caller := anyCaller
+		caller.Consumer, caller.Action = c.consumer, c.action
+		token, err := s.SignCaller(caller)
+		require.NoError(t, err)
+		_, err = s.VerifyCaller(token)
+		require.Equal(t, c.ok, err == nil, "%+v: %v", c, err)
+	}
 }
 
 func TestAStatementHoldsForItsLifeAndNotForLonger(t *testing.T) {

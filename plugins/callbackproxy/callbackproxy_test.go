@@ -34,7 +34,7 @@ func signer(t testing.TB, key string, now func() time.Time) *contract.Signer {
 
 func statement(t testing.TB, s *contract.Signer, target string) string {
 	t.Helper()
-	token, err := s.SignCallback(contract.Callback{Target: target, Subscription: "sub_1", Delivery: "dlv_1", Timeouts: contract.Timeouts{Total: contract.Duration(3 * time.Second)}})
+	token, err := s.SignCallback(contract.Callback{Target: target, Subscription: "sub_1", Delivery: "dlv_1", Certificate: "cert_1", Timeouts: contract.Timeouts{Total: contract.Duration(3 * time.Second)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestACallWithAStatementGoesOnWithAPassForExactlyItsTarget(t *testing.T) {
 		t.Errorf("%d questions back to APISIX on the hot path", r.VarCalls)
 	}
 	g, ok := book.Redeem(header["x-webhook-pass"][0])
-	if !ok || g.Target.String() != target || time.Duration(g.Timeouts.Total) != 3*time.Second {
+	if !ok || g.Target.String() != target || time.Duration(g.Timeouts.Total) != 3*time.Second || g.Certificate != "cert_1" || g.Subscription != "sub_1" {
 		t.Fatalf("the pass opens %+v, %t", g, ok)
 	}
 }
