@@ -11,6 +11,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/e2e/world"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 )
 
 // Every kind of secret goes through every part once, with good and with bad ends; then no log, metric, dead letter or API
@@ -23,8 +24,21 @@ func TestNoSecretIsInALogAMetricAQueueOrAnAnswer(t *testing.T) {
 	bearer, password, wrongKey := "bearer-"+s.resource, "password-"+s.resource, "whk_wrong-"+s.resource
 	_, secretOne := s.subscribe(t, works.URL, map[string]any{"auth": map[string]string{"type": "bearer", "token": bearer}})
 	id, secretTwo := s.subscribe(t, fails.URL, map[string]any{"auth": map[string]string{"type": "basic", "username": "me", "password": password}})
+	client, apiKey, granted := "client-"+s.resource, "apikey-"+s.resource, "granted-"+s.resource
+	g := newGrantor(t, "acme", client, granted)
+	certificate, private := testkit.NewAuthority(t).Issue("acme", nil, nil)
+	for _, auth := range []map[string]any{
+		g.auth("acme", client), g.auth("acme", client+"-wrong"), {"type": "headers", "headers": map[string]string{"X-Api-Key": apiKey}},
+		{"type": "mtls", "certificate": certificate, "key": private},
+	} {
+		url := works.URL
+		if auth["type"] == "mtls" {
+			url = "https" + strings.TrimPrefix(works.URL, "http") // which has no TLS: it fails
+		}
+		s.subscribe(t, url, map[string]any{"auth": auth, "signatures": []string{"v1", "v1a"}})
+	}
 	s.publish(t, "one")
-	_, err := works.WaitFor(ctx(t), 1)
+	_, err := works.WaitFor(ctx(t), 3) // bearer, oauth2, headers
 	require.NoError(t, err)
 	letter, err := s.producer.DeadLetter(ctx(t), func(m rabbit.Message) bool { return m.Headers["x-webhook-subscription"] == id })
 	require.NoError(t, err)
@@ -39,6 +53,8 @@ func TestNoSecretIsInALogAMetricAQueueOrAnAnswer(t *testing.T) {
 	ask("a bad statement", s.consumer.With("X-Webhook-Statement", "eyJ.statement-"+s.resource+".x"), "GET", s.path(), nil)
 	ask("a bad URL", s.consumer, "POST", s.path(), `{"callback_url":"https://me:`+password+`@example.com/"}`)
 	ask("a bad auth", s.consumer, "POST", s.path(), `{"callback_url":"https://example.com/","auth":{"type":"bearer","token":"`+bearer+`","x":1}}`)
+	ask("a bad client", s.consumer, "POST", s.path(), map[string]any{"callback_url": "ftp://example.com/", "auth": g.auth("acme", client)})
+	ask("a bad key", s.consumer, "POST", s.path(), map[string]any{"callback_url": "https://example.com/", "auth": map[string]any{"type": "mtls", "certificate": private, "key": certificate}})
 	ask("broken JSON", s.consumer, "POST", s.path(), `{"auth":{"token":"`+bearer+`"`)
 	ask("the list", s.consumer, "GET", s.path(), nil)
 	ask("one", s.consumer, "GET", s.path()+"/"+id, nil)
@@ -56,6 +72,7 @@ func TestNoSecretIsInALogAMetricAQueueOrAnAnswer(t *testing.T) {
 	secrets := map[string]string{
 		"the API key": key, "a wrong API key": wrongKey, "the bearer token": bearer, "the password": password,
 		"a signing secret": strings.TrimPrefix(secretOne, "whsec_"), "another signing secret": strings.TrimPrefix(secretTwo, "whsec_"),
+		"a client secret": client, "a secret header": apiKey, "an access token": granted, "a private key": strings.Split(private, "\n")[1],
 		"the admin token": s.AdminToken, "a wrong admin token": "admin-" + s.resource, "a statement": "statement-" + s.resource,
 	}
 	for name, value := range ownSecrets(t) {

@@ -292,7 +292,9 @@ start_gateway() {
   local settings
   mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,EGRESS_PROXY,LOG_LEVEL} SSL_CERT_FILE)
   make_gateway_dir
-  launch gateway PATH="$PATH" "${settings[@]}" REDIS_URL="$(their_redis_url)" \
+  mkdir -p "$RUN_DIR/trust"
+  # Endpoints may have certificates of the authorities in that folder, too: for tests, who put theirs there and restart the gateway.
+  launch gateway PATH="$PATH" "${settings[@]}" SSL_CERT_DIR="$RUN_DIR/trust" REDIS_URL="$(their_redis_url)" \
     WEBHOOK_GATEWAY_KEY="${SECRET[WEBHOOK_GATEWAY_KEY]}" WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" \
     WEBHOOK_KEYRING_FILE="$RUN_DIR/keyring" \
     WEBHOOK_RUNNER="$ROOT/bin/webhook-runner" WEBHOOK_EGRESS="$(local_address egress)" \
@@ -514,7 +516,7 @@ cmd_down() {
 
 cmd_wipe() {
   cmd_down
-  rm -rf "$RUN_DIR"/{redis,rabbitmq,log,pid,ports,settings,secrets.env,keyring,.lock}
+  rm -rf "$RUN_DIR"/{redis,rabbitmq,log,pid,trust,ports,settings,secrets.env,keyring,.lock}
   rmdir "$RUN_DIR" 2>/dev/null || true # other stacks may live below it
 }
 
