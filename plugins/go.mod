@@ -3,6 +3,7 @@ module github.com/apisix-webhooks/apisix-webhooks/plugins
 go 1.26.0
 
 require (
+	github.com/MicahParks/jwkset v0.11.4
 	github.com/apache/apisix-go-plugin-runner v0.5.0
 	github.com/apisix-webhooks/apisix-webhooks/internal v0.0.0
 	github.com/golang-jwt/jwt/v5 v5.3.1
@@ -15,7 +16,6 @@ require (
 
 require (
 	code.dny.dev/ssrf v0.3.0 // indirect
-	github.com/MicahParks/jwkset v0.11.4 // indirect
 	github.com/ReneKroon/ttlcache/v2 v2.4.0 // indirect
 	github.com/api7/ext-plugin-proto v0.6.1 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect

@@ -414,3 +414,44 @@ func TestADrainLetsACallWithAPassThroughAndRefusesNewOnes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// withKeysAt is a plugin's value that takes tokens of an issuer whose keys are at a URL.
+func withKeysAt(url string) string {
+	return fmt.Sprintf(`{"jwt":{"issuers":[{"issuer":"i","audience":"a","jwks_url":"%s"}]}}`, url)
+}
+
+func TestKeysOverPlainHTTPFromElsewhereRefuseEveryCallUnlessTheEnvironmentAllowsThem(t *testing.T) {
+	for allowed, want := range map[string]int{"false": http.StatusServiceUnavailable, "true": http.StatusUnauthorized} {
+		setAll(t, map[string]string{"WEBHOOK_ALLOW_HTTP": allowed})
+		env, _, err := readEnvironment()
+		p := assemble(env, err, zap.NewNop())
+		value := withKeysAt("http://192.0.2.1/jwks.json")
+		a := requesttest.Call(t, value, requesttest.New(t, "GET", "/orders/subscribe"), p.gate.Plugin(subscribe.Name, p.handlers[subscribe.Name]))
+		if a == nil || a.Status != want {
+			t.Errorf("allowed %s: got %+v", allowed, a)
+		}
+		if err := p.drain(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestADrainDoesNotWaitForAnIssuerThatIsSilent(t *testing.T) {
+	p := whole(t)
+	asked, ended := make(chan struct{}), make(chan struct{})
+	issuer := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+		close(ended)
+	}))
+	defer issuer.Close()
+	if _, err := p.gate.Plugin(subscribe.Name, p.handlers[subscribe.Name]).ParseConf([]byte(withKeysAt(issuer.URL))); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	began := time.Now()
+	if err := p.drain(); err != nil || time.Since(began) > 2*time.Second {
+		t.Errorf("%v after %s", err, time.Since(began))
+	}
+	<-ended
+}

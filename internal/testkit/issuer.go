@@ -116,9 +116,9 @@ func JWK(public crypto.PublicKey) map[string]any {
 	case *rsa.PublicKey:
 		return map[string]any{"kty": "RSA", "n": encoded(k.N.Bytes()), "e": encoded(big.NewInt(int64(k.E)).Bytes())}
 	case *ecdsa.PublicKey:
-		size := (k.Curve.Params().BitSize + 7) / 8
-		return map[string]any{"kty": "EC", "crv": k.Curve.Params().Name,
-			"x": encoded(k.X.FillBytes(make([]byte, size))), "y": encoded(k.Y.FillBytes(make([]byte, size)))}
+		point, _ := k.Bytes() // a 4, then both coordinates; fails only for a key that is on no curve
+		x, y := point[1:len(point)/2+1], point[len(point)/2+1:]
+		return map[string]any{"kty": "EC", "crv": k.Curve.Params().Name, "x": encoded(x), "y": encoded(y)}
 	case ed25519.PublicKey:
 		return map[string]any{"kty": "OKP", "crv": "Ed25519", "x": encoded(k)}
 	}

@@ -81,10 +81,10 @@ func TestWithoutKeysATokenCannotBeJudged(t *testing.T) {
 	second := httptest.NewServer(http.NotFoundHandler())
 	defer second.Close()
 	for name, answer := range map[string]http.HandlerFunc{
-		"an error":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"an error":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
 		"not found":    http.NotFound,
-		"no content":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) },
-		"a redirect":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, second.URL, 302) },
+		"no content":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+		"a redirect":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, second.URL, http.StatusFound) },
 		"HTML":         func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
 		"an empty set": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"keys":[]}`)) },
 		"no usable key": func(w http.ResponseWriter, _ *http.Request) {

@@ -10,7 +10,7 @@ import (
 const (
 	headerChallenge = "WWW-Authenticate"
 	challengeKey    = `ApiKey realm="webhooks"`
-	challengeBearer = `Bearer realm="webhooks"`
+	challengeBearer = `Bearer realm="webhooks"` // #nosec G101 -- a challenge
 )
 
 // accepted names the credentials that can be sent.
