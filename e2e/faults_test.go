@@ -176,11 +176,21 @@ func slowEndpoint(t *testing.T) (url string, begun chan string, release func()) 
 // foreground runs the callback service in the place of the stack's own until the test ends.
 func foreground(t *testing.T, s *scene, settings ...string) *exec.Cmd {
 	t.Helper()
+	_, _, callbacks := s.health()
+	return inPlaceOf(t, "callback-service", func() bool {
+		answer, err := world.Client{Base: callbacks.url}.Do(ctx(t), "GET", "/readyz", nil)
+		return err == nil && answer.Status == http.StatusOK
+	}, settings...)
+}
+
+// inPlaceOf runs a service with settings of its own in the place of the stack's until the test ends.
+func inPlaceOf(t *testing.T, name string, ready func() bool, settings ...string) *exec.Cmd {
+	t.Helper()
 	run := control(t)
 	stack, err := world.NewControl()
 	require.NoError(t, err)
-	require.NoError(t, run("stop", "callback-service"))
-	cmd := stack.With(settings...).Command(ctx(t), "run", "callback-service")
+	require.NoError(t, run("stop", name))
+	cmd := stack.With(settings...).Command(ctx(t), "run", name)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	require.NoError(t, cmd.Start())
@@ -188,15 +198,11 @@ func foreground(t *testing.T, s *scene, settings ...string) *exec.Cmd {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if t.Failed() {
-			t.Logf("the callback service said:\n%s", &said)
+			t.Logf("the %s said:\n%s", name, &said)
 		}
-		require.NoError(t, run("start", "callback-service"))
+		require.NoError(t, run("start", name))
 	})
-	_, _, callbacks := s.health()
-	eventually(t, "the callback service is ready", func() bool {
-		answer, err := world.Client{Base: callbacks.url}.Do(ctx(t), "GET", "/readyz", nil)
-		return err == nil && answer.Status == http.StatusOK
-	})
+	eventually(t, "the "+name+" is ready", ready)
 	return cmd
 }
 

@@ -136,3 +136,13 @@ func requirePublic(t *testing.T, host string) {
 		require.Equal(t, byte(0x20), addr.As16()[0]&0xe0)
 	}
 }
+
+func BenchmarkCheckURL(b *testing.B) {
+	p := policy(b, false)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := p.CheckURL("https://hooks.consumer.example:8443/v1/events?tenant=7"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

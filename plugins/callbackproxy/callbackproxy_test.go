@@ -14,6 +14,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/callbackproxy"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/once"
@@ -207,6 +208,21 @@ func TestWhenTooManyStatementsAreRememberedCallsAreRefused(t *testing.T) {
 	}
 	if overloaded < 200-64 {
 		t.Fatalf("%d of 200 calls were refused", overloaded)
+	}
+}
+
+// Whatever the callback service signs, the gateway has the last word on where a callback goes.
+func TestNoPassIsIssuedForAHostileURL(t *testing.T) {
+	for _, hostile := range testkit.HostileURLs() {
+		p, book, _ := unit(t)
+		r := requesttest.New(t, "POST", "/-/callback", contract.HeaderStatement, statement(t, signer(t, "c", time.Now), hostile.URL))
+		a := requesttest.Call(t, "{}", r, p)
+		if a == nil || a.Status != http.StatusBadGateway || contract.Outcome(a.Header.Get(contract.HeaderOutcome)) != contract.OutcomeAddressRefused {
+			t.Errorf("%q: got %+v", hostile.URL, a)
+		}
+		if book.Outstanding() > 0 {
+			t.Errorf("%q: a pass was issued", hostile.URL)
+		}
 	}
 }
 
