@@ -49,6 +49,8 @@ type world struct {
 	client     *http.Client
 	transcript *lockedBuffer
 	admins     []string // further admin tokens
+	redis      string
+	namespace  string
 	limits     contract.Limits
 }
 
@@ -56,14 +58,14 @@ func newWorld(t *testing.T) *world { return newWorldOn(t, testkit.Redis(t)) }
 
 func newWorldOn(t *testing.T, redis string, set ...func(*world)) *world {
 	t.Helper()
-	w := &world{t: t, publisher: &fakePublisher{}, clock: &clock{now: time.Now()}, transcript: &lockedBuffer{}}
+	w := &world{t: t, redis: redis, namespace: testkit.Namespace(t), publisher: &fakePublisher{}, clock: &clock{now: time.Now()}, transcript: &lockedBuffer{}}
 	for _, s := range set {
 		s(w)
 	}
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), w.transcript, zapcore.DebugLevel))
 	w.app = service.New(log)
 	t.Cleanup(func() { require.NoError(t, w.app.Stop(5*time.Second)) })
-	kept, err := store.Open(store.Options{URL: redis, Namespace: testkit.Namespace(t), Service: "subscription-service", MaxSubscriptions: w.limits.MaxSubscriptions})
+	kept, err := store.Open(store.Options{URL: redis, Namespace: w.namespace, Service: "subscription-service", MaxSubscriptions: w.limits.MaxSubscriptions})
 	require.NoError(t, err)
 	w.store = kept
 	w.app.OnStop("redis", func(context.Context) error { return kept.Close() })
@@ -243,6 +245,7 @@ func (w *world) stored(consumer, resource string) int {
 // fakePublisher stands for the broker.
 type fakePublisher struct {
 	panics    atomic.Bool
+	during    func() // what happens while it publishes
 	mu        sync.Mutex
 	err       error
 	called    int
@@ -252,6 +255,9 @@ type fakePublisher struct {
 func (p *fakePublisher) Publish(_ context.Context, messages ...rabbit.Message) error {
 	if p.panics.Load() {
 		panic("s3cr3t")
+	}
+	if p.during != nil {
+		p.during()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
