@@ -171,7 +171,7 @@ func TestRealRewrite(t *testing.T) {
 	statement, _, _ = strings.Cut(statement, "\n")
 	caller, err := signer(t, gatewayKey).VerifyCaller(statement)
 	require.NoError(t, err)
-	assert.Equal(t, contract.Caller{Consumer: "con_1", Resource: "orders", Action: contract.ActionSubscribe}, caller)
+	assert.Equal(t, contract.Caller{Consumer: "con_1", Resource: "orders", Action: contract.ActionSubscribe, From: "127.0.0.1"}, caller)
 	query := g.get(t, "/orders/subscribe?limit=2&cursor=a%2Fb", "apikey: "+key(t, redis))
 	assert.Equal(t, "GET /gateway/orders/subscribe?limit=2&cursor=a%2Fb", firstLine(query))
 }

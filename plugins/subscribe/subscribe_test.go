@@ -64,7 +64,7 @@ func TestACallWithAKeyGoesOnWithAStatementInPlaceOfTheKey(t *testing.T) {
 				t.Errorf("the upstream gets %v", names)
 			}
 			caller, err := signer(t).VerifyCaller(header["x-webhook-statement"][0])
-			if want := (contract.Caller{Consumer: "con_1", Resource: "orders", Action: test.action}); err != nil || caller != want {
+			if want := (contract.Caller{Consumer: "con_1", Resource: "orders", Action: test.action, From: "127.0.0.1"}); err != nil || caller != want {
 				t.Errorf("got %+v, %v", caller, err)
 			}
 		})
