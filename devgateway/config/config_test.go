@@ -72,9 +72,10 @@ deployment: {role: data_plane, role_data_plane: {config_provider: yaml}}
 ext-plugin: {cmd: [runner]}
 nginx_config:
   envs: [REDIS_URL, A=b]
-  http: {client_max_body_size: 16m, client_header_timeout: 15s, client_body_timeout: 1500ms}
+  http: {client_max_body_size: 16m, client_header_timeout: 15s, client_body_timeout: 1500ms, send_timeout: 20s, keepalive_timeout: 30}
   http_configuration_snippet: |
     client_body_buffer_size 1m;
+    large_client_header_buffers 4 8k;
 plugins: [request-id]
 `
 
@@ -85,6 +86,7 @@ func TestStatic(t *testing.T) {
 	assert.Equal(t, "127.0.0.1:9091", s.Metrics)
 	assert.Equal(t, int64(16<<20), s.MaxBody)
 	assert.Equal(t, "15s 1.5s", s.HeaderTimeout.String()+" "+s.BodyTimeout.String())
+	assert.Equal(t, "20s 30s", s.SendTimeout.String()+" "+s.Keepalive.String())
 	assert.Equal(t, []string{"REDIS_URL", "A=b"}, s.RunnerEnv)
 }
 
@@ -95,7 +97,7 @@ func TestStaticRefuses(t *testing.T) {
 	tests := map[string]change{
 		"unknown root":       {"plugins:", "plugin: []\nplugins:", "plugin"},
 		"unknown nested":     {"envs:", "worker_processes: 2\n  envs:", "'nginx_config' has invalid keys: worker_processes"},
-		"unknown http":       {"{client_max_body_size", "{send_timeout: 1s, client_max_body_size", "'nginx_config.http' has invalid keys: send_timeout"},
+		"unknown http":       {"{client_max_body_size", "{lua_shared_dict: 1s, client_max_body_size", "'nginx_config.http' has invalid keys: lua_shared_dict"},
 		"unknown in list":    {"port: 9080", "port: 9080, enable_http2: true", "'apisix.node_listen[0]' has invalid keys: enable_http2"},
 		"case counts":        {"enable_control", "Enable_control", "Enable_control"},
 		"server tokens":      {"enable_server_tokens: false", "enable_server_tokens: true", "apisix.enable_server_tokens must be false"},
@@ -112,6 +114,9 @@ func TestStaticRefuses(t *testing.T) {
 		"huge size":          {"16m", "9999999999999g", "nginx_config.http.client_max_body_size"},
 		"time":               {"15s", "soon", "nginx_config.http.client_header_timeout"},
 		"snippet":            {"client_body_buffer_size 1m;", "client_body_buffer_size 1m; lua_code_cache off;", "http_configuration_snippet"},
+		"longer headers":     {"buffers 4 8k", "buffers 8 16k", "http_configuration_snippet"},
+		"send time":          {"20s", "soon", "nginx_config.http.send_timeout"},
+		"keepalive time":     {"keepalive_timeout: 30", "keepalive_timeout: -1", "nginx_config.http.keepalive_timeout"},
 		"log level":          {"  envs:", "  error_log_level: loud\n  envs:", "error_log_level"},
 		"env without name":   {"A=b", "=b", "nginx_config.envs[1]"},
 		"missing variable":   {"cmd: [runner]", `cmd: ["${{RUNNER}}"]`, "RUNNER"},

@@ -27,6 +27,8 @@ type Static struct {
 	MaxBody       int64         // bytes; 0: no limit
 	HeaderTimeout time.Duration // to read a request's headers
 	BodyTimeout   time.Duration // between two reads of a request's body
+	SendTimeout   time.Duration // of one write of an answer
+	Keepalive     time.Duration // of a connection between two requests
 }
 
 type staticFile struct {
@@ -63,6 +65,8 @@ type nginxFile struct {
 		ClientMaxBodySize   any `yaml:"client_max_body_size"`
 		ClientHeaderTimeout any `yaml:"client_header_timeout"`
 		ClientBodyTimeout   any `yaml:"client_body_timeout"`
+		SendTimeout         any `yaml:"send_timeout"`
+		KeepaliveTimeout    any `yaml:"keepalive_timeout"`
 	} `yaml:"http"`
 	Snippet string `yaml:"http_configuration_snippet"`
 }
@@ -172,8 +176,8 @@ func (a address) check(path string) error {
 	return nil
 }
 
-// bodyBuffer is the one directive that changes nothing here: devgateway streams bodies and has no such buffer.
-var bodyBuffer = regexp.MustCompile(`^\s*(client_body_buffer_size\s+[0-9]+[kKmM]?\s*;\s*)?$`)
+// directives are those that change nothing here: devgateway streams bodies and has no such buffer, and takes headers as long as these.
+var directives = regexp.MustCompile(`^\s*((client_body_buffer_size\s+[0-9]+[kKmM]?|large_client_header_buffers\s+4\s+8k)\s*;\s*)*$`)
 
 var logLevels = map[string]zapcore.Level{
 	"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "notice": zapcore.InfoLevel,
@@ -187,8 +191,8 @@ func (n *nginxFile) into(s *Static) error {
 	if !known {
 		errs = append(errs, fmt.Errorf("nginx_config.error_log_level is %q: use debug, info, notice, warn or error", n.ErrorLogLevel))
 	}
-	if !bodyBuffer.MatchString(n.Snippet) {
-		errs = append(errs, errors.New("nginx_config.http_configuration_snippet: devgateway knows client_body_buffer_size only"))
+	if !directives.MatchString(n.Snippet) {
+		errs = append(errs, errors.New("nginx_config.http_configuration_snippet: devgateway knows client_body_buffer_size and large_client_header_buffers 4 8k only"))
 	}
 	for i, e := range n.Envs {
 		if name, _, _ := strings.Cut(e, "="); name == "" {
@@ -200,7 +204,7 @@ func (n *nginxFile) into(s *Static) error {
 
 // limits reads the sizes and times; what is not given has the default of APISIX.
 func (n *nginxFile) limits(s *Static) error {
-	s.HeaderTimeout, s.BodyTimeout = time.Minute, time.Minute
+	s.HeaderTimeout, s.BodyTimeout, s.SendTimeout, s.Keepalive = time.Minute, time.Minute, 10*time.Second, time.Minute
 	var errs []error
 	set := func(name string, v any, read func() error) {
 		if v == nil {
@@ -214,5 +218,7 @@ func (n *nginxFile) limits(s *Static) error {
 	set("client_max_body_size", h.ClientMaxBodySize, func() (err error) { s.MaxBody, err = size(h.ClientMaxBodySize); return })
 	set("client_header_timeout", h.ClientHeaderTimeout, func() (err error) { s.HeaderTimeout, err = duration(h.ClientHeaderTimeout); return })
 	set("client_body_timeout", h.ClientBodyTimeout, func() (err error) { s.BodyTimeout, err = duration(h.ClientBodyTimeout); return })
+	set("send_timeout", h.SendTimeout, func() (err error) { s.SendTimeout, err = duration(h.SendTimeout); return })
+	set("keepalive_timeout", h.KeepaliveTimeout, func() (err error) { s.Keepalive, err = duration(h.KeepaliveTimeout); return })
 	return errors.Join(errs...)
 }

@@ -97,7 +97,10 @@ func (g *Gateway) start(ctx context.Context) error {
 	for _, l := range g.listeners {
 		g.serve(l, g.server())
 	}
-	g.serve(g.metrics, &http.Server{Handler: g.builder.metrics.Handler(), ReadHeaderTimeout: g.static.HeaderTimeout})
+	g.serve(g.metrics, &http.Server{
+		Handler: g.builder.metrics.Handler(), ReadTimeout: g.static.HeaderTimeout, WriteTimeout: metricsTimeout, IdleTimeout: g.static.Keepalive,
+		MaxHeaderBytes: maxHeaders,
+	})
 	g.serving.Add(1)
 	go g.follow(ctx)
 	return nil
@@ -181,8 +184,9 @@ func (g *Gateway) runDir() (string, error) {
 }
 
 const (
-	keepalive   = time.Minute // keepalive_timeout of APISIX
-	sendTimeout = time.Minute // send_timeout of nginx
+	metricsTimeout = 30 * time.Second
+	// maxConns is worker_connections of APISIX (10,620) for two workers; nginx also closes idle ones to make room.
+	maxConns = 2 * 10_620
 	// maxHeaderBytes is above what is let through: the gateway itself refuses, with 400 as nginx does.
 	maxHeaderBytes = 256 << 10
 )
@@ -197,7 +201,7 @@ type server interface {
 func (g *Gateway) server() server {
 	return &hop.Server{
 		Handler: g, Log: g.log, Context: withExchange, HeadTimeout: g.static.HeaderTimeout, BodyTimeout: g.static.BodyTimeout,
-		WriteTimeout: sendTimeout, IdleTimeout: keepalive, MaxHead: maxHeaderBytes,
+		WriteTimeout: g.static.SendTimeout, IdleTimeout: g.static.Keepalive, MaxHead: maxHeaderBytes, MaxConns: maxConns,
 	}
 }
 

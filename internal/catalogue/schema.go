@@ -36,7 +36,10 @@ const dialect = "https://json-schema.org/draft/2020-12/schema"
 const self = "urn:webhook:schema"
 
 // Schema is a compiled JSON Schema, safe for concurrent use.
-type Schema struct{ compiled *jsonschema.Schema }
+type Schema struct {
+	compiled *jsonschema.Schema
+	work     work
+}
 
 // Compile reads a JSON Schema (draft 2020-12). An error is a *Faults, whose pointers lead into the schema.
 func Compile(text json.RawMessage) (*Schema, error) {
@@ -67,7 +70,11 @@ func compile(document any) (*Schema, error) {
 	if err != nil {
 		return nil, uncompiled(err)
 	}
-	return &Schema{compiled}, nil
+	most, faults := workOf(compiled)
+	if faults != nil {
+		return nil, faults
+	}
+	return &Schema{compiled, most}, nil
 }
 
 // nowhere loads nothing.
@@ -269,7 +276,11 @@ func (s *Schema) Validate(data []byte) error {
 	if err != nil {
 		return one("data", "is not valid JSON, which its schema is for")
 	}
-	if faults := (&bounds{root: "data", values: MaxValues}).check(document); faults != nil {
+	counted := &bounds{root: "data", values: MaxValues}
+	if faults := counted.check(document); faults != nil {
+		return faults
+	}
+	if faults := s.withinSteps(document, counted.count); faults != nil {
 		return faults
 	}
 	err = s.compiled.Validate(document)

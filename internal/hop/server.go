@@ -33,6 +33,9 @@ type Server struct {
 	IdleTimeout time.Duration
 	// MaxHead bounds the bytes of a head.
 	MaxHead int
+	// MaxConns bounds the connections; zero: any number. When all are taken, one that is idle makes room for a new one, and where
+	// none is, the new one is closed.
+	MaxConns int
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -93,12 +96,27 @@ func (s *Server) take(c net.Conn) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil || s.closing {
+	if err != nil || s.closing || !s.hasRoom() {
 		_ = c.Close()
 		return
 	}
 	s.peers[p] = struct{}{}
 	s.serving.Go(func() { s.serve(p) })
+}
+
+// hasRoom makes room for one more connection, if it can.
+func (s *Server) hasRoom() bool {
+	if s.MaxConns == 0 || len(s.peers) < s.MaxConns {
+		return true
+	}
+	for p := range s.peers {
+		if p.call == nil {
+			delete(s.peers, p)
+			_ = p.Close()
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Server) serve(p *peer) {

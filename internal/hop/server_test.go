@@ -327,6 +327,42 @@ func TestWhoIsSlowIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestIdleConnectionsMakeRoomAndCallsDoNot(t *testing.T) {
+	arrived, release := make(chan struct{}, 2), make(chan struct{})
+	s := server(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			arrived <- struct{}{}
+			<-release
+		}
+		echo(w, r)
+	})
+	s.MaxConns = 2
+	address := serve(t, s)
+	t.Cleanup(func() { close(release) }) // before the server's end
+	ask := func(path string) net.Conn {
+		c := dial(t, address) // stays to the test's end
+		_, _ = io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		return c
+	}
+	answered := func() bool { // the server may not know yet that the one before is idle
+		_, err := bufio.NewReader(ask("/")).Peek(1)
+		return err == nil
+	}
+	ask("/wait")
+	<-arrived
+	for range 5 {
+		require.Eventually(t, answered, 10*time.Second, time.Millisecond, "the idle one before makes room")
+	}
+	require.Eventually(t, func() bool {
+		ask("/wait")
+		return len(arrived) == 1
+	}, 10*time.Second, 20*time.Millisecond)
+	for range 3 {
+		refused, _ := io.ReadAll(ask("/"))
+		require.Empty(t, refused, "both are in calls")
+	}
+}
+
 func TestAnIdleConnectionIsClosedInTime(t *testing.T) {
 	s := server(echo)
 	s.IdleTimeout = short

@@ -20,7 +20,10 @@ type App struct {
 	Log     *zap.Logger
 	Metrics *prometheus.Registry
 	Health  *Health
+	// Bounds hold for what Listen serves from then on; DefaultBounds unless they are set.
+	Bounds Bounds
 
+	cut     *prometheus.CounterVec
 	mu      sync.Mutex
 	stops   []stop
 	failure chan error
@@ -35,7 +38,9 @@ type stop struct {
 func New(log *zap.Logger) *App {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &App{Log: log, Metrics: registry, Health: &Health{}, failure: make(chan error, 1)}
+	app := &App{Log: log, Metrics: registry, Health: &Health{}, Bounds: DefaultBounds, cut: newCut(), failure: make(chan error, 1)}
+	registry.MustRegister(app.cut)
+	return app
 }
 
 // OnStop registers what ends a resource. Call it the moment the resource exists.
@@ -82,10 +87,7 @@ func (a *App) Listen(name, address string, handler http.Handler) (string, error)
 	if err != nil {
 		return "", fmt.Errorf("listening for %s: %w", name, err)
 	}
-	server := &http.Server{
-		Handler: handler, ErrorLog: zap.NewStdLog(a.Log.Named(name)), MaxHeaderBytes: 64 << 10,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 90 * time.Second, IdleTimeout: 120 * time.Second,
-	}
+	server := a.server(name, handler)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

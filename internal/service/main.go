@@ -33,6 +33,8 @@ type base struct {
 	ShutdownTimeout time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
 	// PprofListen is where profiles are served; nowhere unless it is set.
 	PprofListen string `env:"WEBHOOK_PPROF_LISTEN"`
+	// MaxConnections bounds the connections of each listener.
+	MaxConnections int `env:"WEBHOOK_MAX_CONNECTIONS" envDefault:"10000"`
 }
 
 // Main runs a service until SIGTERM or SIGINT and exits: 0 after a clean stop, 1 otherwise. With the argument "healthcheck"
@@ -54,6 +56,9 @@ func Main[C any](p Process[C]) {
 func environments[C any]() (config C, common base, err error) {
 	config, err = Environment[C]()
 	common, commonErr := Environment[base]()
+	if commonErr == nil && common.MaxConnections < 1 {
+		commonErr = errors.New("WEBHOOK_MAX_CONNECTIONS: use 1 or more")
+	}
 	if err != nil && commonErr != nil {
 		return config, common, fmt.Errorf("%w; %w", err, commonErr)
 	}
@@ -70,6 +75,7 @@ func (p Process[C]) run(config C, common base) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	app := New(log)
+	app.Bounds.Connections = common.MaxConnections
 	if common.PprofListen != "" {
 		_, err = app.Listen("profiles", common.PprofListen, profiles())
 	}

@@ -174,12 +174,19 @@ func TestEnvironmentReportsAllFaultsWithoutValues(t *testing.T) {
 	require.NotContains(t, err.Error(), "\n")
 }
 
+func TestAServerWithoutConnectionsIsRefused(t *testing.T) {
+	t.Setenv("HELPER_SECRET", "x")
+	t.Setenv("WEBHOOK_MAX_CONNECTIONS", "0")
+	_, _, err := environments[helperConfig]()
+	require.ErrorContains(t, err, "WEBHOOK_MAX_CONNECTIONS")
+}
+
 func TestEnvironment(t *testing.T) {
 	t.Setenv("HELPER_SECRET", "x")
 	config, common, err := environments[helperConfig]()
 	require.NoError(t, err)
 	require.Equal(t, helperConfig{"127.0.0.1:0", "x", time.Second, false}, config)
-	require.Equal(t, base{LogLevel: zap.InfoLevel, ShutdownTimeout: 20 * time.Second}, common)
+	require.Equal(t, base{LogLevel: zap.InfoLevel, ShutdownTimeout: 20 * time.Second, MaxConnections: 10_000}, common)
 }
 
 func TestMainRunsUntilSIGTERM(t *testing.T) {

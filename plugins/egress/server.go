@@ -20,13 +20,15 @@ const (
 	replyTimeout = 30 * time.Second
 	// keepAlive is longer than the gateway keeps a connection, so that it is the gateway who hangs up.
 	keepAlive = 120 * time.Second
+	// maxConns is above maxCalls: a connection that makes no call costs little.
+	maxConns = maxCalls + 2000
 )
 
 // newFront is the server before the egress.
 func newFront(handler http.Handler, log *zap.Logger) *hop.Server {
 	return &hop.Server{
 		Handler: handler, Log: log, HeadTimeout: headTimeout, BodyTimeout: bodyTimeout, WriteTimeout: replyTimeout,
-		IdleTimeout: keepAlive, MaxHead: maxHeaderBytes,
+		IdleTimeout: keepAlive, MaxHead: maxHeaderBytes, MaxConns: maxConns,
 	}
 }
 

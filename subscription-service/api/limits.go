@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -27,6 +26,10 @@ var DefaultLimits = contract.Limits{RequestsPerSecond: 1000, EventsPerSecond: 20
 const (
 	limitRequests = "requests_per_second"
 	limitEvents   = "events_per_second"
+
+	limitSubscriptions = "max_subscriptions"
+	limitBodies        = "bodies"
+	limitSearches      = "searches"
 )
 
 const (
@@ -50,7 +53,6 @@ type meter struct {
 	store    *store.Store
 	defaults contract.Limits
 	now      func() time.Time
-	limited  *prometheus.CounterVec
 	bodies   *semaphore.Weighted
 
 	mu       sync.Mutex
@@ -76,14 +78,12 @@ type bucket struct {
 }
 
 func newMeter(o Options) *meter {
-	m := &meter{store: o.Store, now: o.Now, bodies: semaphore.NewWeighted(mostBodies), accounts: map[string]*account{},
+	return &meter{store: o.Store, now: o.Now, bodies: semaphore.NewWeighted(mostBodies), accounts: map[string]*account{},
 		defaults: contract.Limits{
 			RequestsPerSecond: cmp.Or(o.Limits.RequestsPerSecond, DefaultLimits.RequestsPerSecond),
 			EventsPerSecond:   cmp.Or(o.Limits.EventsPerSecond, DefaultLimits.EventsPerSecond),
 		},
-		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_limited_total", Help: "Calls refused by a limit."}, []string{"limit"})}
-	o.Metrics.MustRegister(m.limited)
-	return m
+	}
 }
 
 // forget makes a change of a consumer's limits hold for the next call to this process. For others it holds within two seconds.
@@ -231,7 +231,7 @@ func (m *meter) metered(next http.Handler) http.Handler {
 			return
 		}
 		if v.tell(w.Header()); !v.allowed {
-			m.refuse(w, r, v.limit, contract.NewProblem(http.StatusTooManyRequests, v.detail()))
+			refuse(w, r, v.limit, contract.NewProblem(http.StatusTooManyRequests, v.detail()))
 			return
 		}
 		m.bounded(w, r, next)
@@ -250,7 +250,7 @@ func (m *meter) bounded(w http.ResponseWriter, r *http.Request, next http.Handle
 	}
 	if !m.bodies.TryAcquire(size) {
 		w.Header().Set("Retry-After", "1")
-		m.refuse(w, r, "bodies", contract.NewProblem(http.StatusServiceUnavailable, "too many large requests are under way: try again"))
+		refuse(w, r, limitBodies, contract.NewProblem(http.StatusServiceUnavailable, "too many large requests are under way: try again"))
 		return
 	}
 	defer m.bodies.Release(size)
@@ -258,8 +258,8 @@ func (m *meter) bounded(w http.ResponseWriter, r *http.Request, next http.Handle
 }
 
 // refuse answers one of too many calls, which leaves no audit entry.
-func (m *meter) refuse(w http.ResponseWriter, r *http.Request, limit string, p contract.Problem) {
-	m.limited.WithLabelValues(limit).Inc()
+func refuse(w http.ResponseWriter, r *http.Request, limit string, p contract.Problem) {
+	recordOf(r.Context()).limited = limit
 	entryOf(r.Context()).skip = true
 	writeProblem(w, p)
 }
@@ -273,7 +273,7 @@ func (m *meter) further(ctx context.Context, n int) error {
 	if err != nil || v.allowed {
 		return err
 	}
-	m.limited.WithLabelValues(limitEvents).Inc()
+	recordOf(ctx).limited = limitEvents
 	header := http.Header{}
 	v.tell(header)
 	return huma.ErrorWithHeaders(huma.NewError(http.StatusTooManyRequests, v.detail()), header)

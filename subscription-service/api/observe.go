@@ -21,6 +21,7 @@ type record struct {
 	route    string
 	consumer string
 	admin    string
+	limited  string // the limit that refused it
 	err      error
 }
 
@@ -40,6 +41,7 @@ type observer struct {
 	now      func() time.Time
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	limited  *prometheus.CounterVec
 }
 
 func newObserver(log *zap.Logger, metrics prometheus.Registerer, now func() time.Time) *observer {
@@ -51,8 +53,9 @@ func newObserver(log *zap.Logger, metrics prometheus.Registerer, now func() time
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "webhook_http_request_seconds", Help: "Time to answer a request.", Buckets: prometheus.DefBuckets,
 		}, labels),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_limited_total", Help: "Calls refused by a limit."}, []string{"limit"}),
 	}
-	metrics.MustRegister(o.requests, o.seconds)
+	metrics.MustRegister(o.requests, o.seconds, o.limited)
 	return o
 }
 
@@ -85,6 +88,9 @@ func (o *observer) done(r *http.Request, rec *record, status int, took time.Dura
 	class := strconv.Itoa(status/100) + "xx"
 	o.requests.WithLabelValues(rec.route, class).Inc()
 	o.seconds.WithLabelValues(rec.route, class).Observe(took.Seconds())
+	if rec.limited != "" {
+		o.limited.WithLabelValues(rec.limited).Inc()
+	}
 	level := zapcore.InfoLevel
 	fields := []zap.Field{
 		zap.String("method", contract.Printable(r.Method)), zap.String("route", rec.route), zap.Int("status", status),

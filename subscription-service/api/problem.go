@@ -31,6 +31,9 @@ func problemOf(ctx context.Context, err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(notFound(err))
 	case errors.Is(err, store.ErrConflict):
+		if errors.Is(err, store.ErrQuota) {
+			recordOf(ctx).limited = limitSubscriptions
+		}
 		return huma.Error409Conflict(conflict(err))
 	}
 	rec := recordOf(ctx)

@@ -59,6 +59,8 @@ type world struct {
 	transcript *lockedBuffer
 	allowHTTP  bool
 	admins     []string // further admin tokens
+	redis      string
+	namespace  string
 	limits     contract.Limits
 }
 
@@ -73,7 +75,10 @@ func plain(w *world) { w.allowHTTP = true }
 
 func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *world {
 	t.Helper()
-	w := &world{t: t, publisher: &fakePublisher{}, dns: newNames(), networks: []string{"10.1.0.0/16"}, clock: &clock{now: time.Now()}, transcript: &lockedBuffer{}}
+	w := &world{
+		t: t, redis: redis, namespace: namespace, publisher: &fakePublisher{}, dns: newNames(), networks: []string{"10.1.0.0/16"},
+		clock: &clock{now: time.Now()}, transcript: &lockedBuffer{},
+	}
 	for _, s := range set {
 		s(w)
 	}
@@ -283,6 +288,7 @@ func (w *world) stored(consumer, resource string) int {
 // fakePublisher stands for the broker.
 type fakePublisher struct {
 	panics    atomic.Bool
+	during    func() // what happens while it publishes
 	mu        sync.Mutex
 	err       error
 	called    int
@@ -292,6 +298,9 @@ type fakePublisher struct {
 func (p *fakePublisher) Publish(_ context.Context, messages ...rabbit.Message) error {
 	if p.panics.Load() {
 		panic("s3cr3t")
+	}
+	if p.during != nil {
+		p.during()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
