@@ -2,6 +2,7 @@ package guard
 
 import (
 	"net"
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -82,4 +83,37 @@ func TestADialIsRefused(t *testing.T) {
 	c, err := (&net.Dialer{Control: policy(t, false, "127.0.0.0/8").Control}).Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
+}
+
+// Whatever network an admin opens, it opens addresses in it, and a metadata service only by its own address.
+func FuzzANetworkOpensNothingBeside(f *testing.F) {
+	add := func(network, address string) {
+		prefix, addr := netip.MustParsePrefix(network), netip.MustParseAddr(address)
+		f.Add(prefix.Addr().AsSlice(), uint8(prefix.Bits()), addr.AsSlice())
+	}
+	add("127.0.0.0/8", "::ffff:169.254.169.254")
+	add("127.0.0.0/8", "127.0.0.1")
+	add("::/0", "64:ff9b::a00:1")
+	add("::/0", "2002:a00:1::")
+	add("64:ff9b::/96", "64:ff9b::a00:1")
+	add("169.254.0.0/16", "169.254.169.254")
+	add("fd00::/8", "fd00:ec2::254")
+	closed := policy(f, false)
+	f.Fuzz(func(t *testing.T, network []byte, bits uint8, address []byte) {
+		base, isBase := netip.AddrFromSlice(network)
+		addr, isAddr := netip.AddrFromSlice(address)
+		prefix, err := base.Prefix(int(bits))
+		if !isBase || !isAddr || err != nil || base.Is4In6() {
+			return
+		}
+		addr = addr.Unmap()
+		if closed.allows(addr) {
+			require.True(t, addr.IsGlobalUnicast() && !addr.IsPrivate(), "%s", addr)
+			return
+		}
+		if policy(t, false, prefix.String()).allows(addr) {
+			require.True(t, prefix.Contains(addr), "%s opens %s", prefix, addr)
+			require.True(t, !metadata[addr] && !tunnelled(addr) || prefix.IsSingleIP(), "%s opens %s", prefix, addr)
+		}
+	})
 }

@@ -99,6 +99,17 @@ func TestAReboundHostGetsNoTestAndIsNotResumed(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, w.as(acme, "DELETE", path, nil).status)
 }
 
+func TestAfterANetworkIsClosedItIsNotCalledAgain(t *testing.T) {
+	redis, namespace := testkit.Redis(t), testkit.Namespace(t)
+	before := newWorldIn(t, redis, namespace)
+	acme := before.consumer("acme", "orders")
+	id := before.as(acme, "POST", "/orders/subscribe", map[string]any{"callback_url": "https://10.1.2.3/"}).text(t, "id")
+	w, path := newWorldIn(t, redis, namespace, closed), "/orders/subscribe/"+id
+	require.Contains(t, w.as(acme, "POST", path+"/test", nil).problem(t, http.StatusConflict)["callback_url"], "private")
+	require.Empty(t, w.publisher.take())
+	require.Contains(t, w.as(acme, "PATCH", path, map[string]any{"status": "active"}).problem(t, http.StatusUnprocessableEntity)["body.callback_url"], "private")
+}
+
 // A caller learns nothing of names by way of subscriptions that are not its own.
 func TestNothingIsLookedUpForAnothersSubscription(t *testing.T) {
 	w := newWorld(t)
