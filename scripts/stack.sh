@@ -36,7 +36,8 @@ NAME: redis rabbitmq subscription-service gateway callback-service event-listene
 REDIS_URL, AMQP_URL: use these servers, which are then never started or stopped, instead of private ones.
 WEBHOOK_ALLOW_CIDRS, WEBHOOK_ALLOW_HTTP: 127.0.0.0/8,::1/128 and true unless given, even as empty.
 WEBHOOK_RETRY_SCHEDULE, WEBHOOK_CALLBACK_TIMEOUT, WEBHOOK_MAX_IN_FLIGHT, WEBHOOK_BULK_RATE, WEBHOOK_DISABLE_AFTER, WEBHOOK_REPLAY_RATE,
-WEBHOOK_SHUTDOWN_TIMEOUT, WEBHOOK_LOG_LEVEL, WEBHOOK_DNS, WEBHOOK_EGRESS_PROXY, SSL_CERT_FILE: handed on if given.
+WEBHOOK_SHUTDOWN_TIMEOUT, WEBHOOK_LOG_LEVEL, WEBHOOK_ADMIN_TOKENS, WEBHOOK_CONSUMER_RATE, WEBHOOK_CONSUMER_EVENT_RATE,
+WEBHOOK_CONSUMER_SUBSCRIPTIONS, WEBHOOK_AUDIT_ENTRIES, WEBHOOK_MAX_CONNECTIONS, WEBHOOK_DNS, WEBHOOK_EGRESS_PROXY, SSL_CERT_FILE: handed on if given.
 STACK_VIA_REDIS, STACK_VIA_AMQP, STACK_VIA_GATEWAY: HOST:PORT at which the services reach these, e.g. a proxy that fails.
 STACK=compose: with the real APISIX, on Docker. STACK_TIMEOUT: seconds a process may take to become healthy (120).
 USAGE
@@ -48,6 +49,7 @@ SERVICES=(subscription-service gateway callback-service event-listener)
 STOP_ORDER=(event-listener callback-service gateway subscription-service rabbitmq epmd redis)
 HANDED_ON=(
   WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,REPLAY_RATE,SHUTDOWN_TIMEOUT,LOG_LEVEL,DNS,EGRESS_PROXY} SSL_CERT_FILE
+  WEBHOOK_{ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS}
   STACK_VIA_{REDIS,AMQP,GATEWAY}
 )
 
@@ -261,7 +263,8 @@ node_name() { printf 'webhook%s@localhost' "$(cksum <<<"$RUN_DIR" | cut -d ' ' -
 
 start_subscription-service() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,LOG_LEVEL,SHUTDOWN_TIMEOUT} SSL_CERT_FILE)
+  mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS} \
+    WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
   launch subscription-service "${settings[@]}" \
     REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_GATEWAY_KEY="${SECRET[WEBHOOK_GATEWAY_KEY]}" WEBHOOK_ADMIN_TOKEN="${SECRET[WEBHOOK_ADMIN_TOKEN]}" \
@@ -280,7 +283,7 @@ start_event-listener() {
 
 start_callback-service() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
+  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,AUDIT_ENTRIES} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
   launch callback-service "${settings[@]}" REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" WEBHOOK_GATEWAY_URL="$(their_gateway_url)" \
     WEBHOOK_KEYRING_FILE="$RUN_DIR/keyring" \

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -76,7 +77,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	deliveries{o.Store}.register(description)
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, reach, o.Publisher, o.Names, o.Now}.register(description)
-	explanations{o.Store, o.Archive, o.Names, o.Now}.register(description)
+	explanations{o.Store, o.Archive, o.Names, o.Now, semaphore.NewWeighted(mostSearches)}.register(description)
 	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics), meter}.register(description)
 	descriptions{o.Store, o.Names}.register(description)
 	resources{o.Store, o.Catalogue}.register(description)

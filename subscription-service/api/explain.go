@@ -9,6 +9,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/danielgtaylor/huma/v2"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
@@ -23,7 +24,12 @@ type explanations struct {
 	archive explain.Archive
 	names   rabbit.Names
 	now     func() time.Time
+	// searches bounds those of the archive under way: each reads it for seconds.
+	searches *semaphore.Weighted
 }
+
+// mostSearches is how many searches of the archive may be under way in one process.
+const mostSearches = 8
 
 const (
 	pathExplainOwn   = pathSubscription + "/explain"
@@ -124,16 +130,27 @@ func (x explanations) sourceOf(ctx context.Context, sub contract.Subscription, i
 			break
 		}
 	}
-	found, err := explain.Find(ctx, x.archive, x.names.Archive, x.now().Add(-remembered), func(a contract.Archived) bool {
+	found, err := x.search(ctx, x.now().Add(-remembered), func(a contract.Archived) bool {
 		return a.Resource == sub.Resource && a.ID() == in.Event
 	})
 	if err != nil {
-		return "", archiveError(err)
+		return "", err
 	}
 	if found == nil {
 		return "", huma.Error404NotFound("no such event was found: give its source too, as in ?event=…&source=…")
 	}
 	return found.Source(), nil
+}
+
+// search looks for an event in the archive, while not too many do.
+func (x explanations) search(ctx context.Context, taken time.Time, is func(contract.Archived) bool) (*contract.Archived, error) {
+	if !x.searches.TryAcquire(1) {
+		recordOf(ctx).limited = limitSearches
+		return nil, huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("too many searches of the archive are under way: try again"), http.Header{"Retry-After": {"1"}})
+	}
+	defer x.searches.Release(1)
+	found, err := explain.Find(ctx, x.archive, x.names.Archive, taken, is)
+	return found, archiveError(err)
 }
 
 func archiveError(err error) error {
@@ -148,11 +165,11 @@ func (x explanations) find(ctx context.Context, mark store.Mark) (*event.Event, 
 	if mark.Reason != "" {
 		return nil, nil
 	}
-	found, err := explain.Find(ctx, x.archive, x.names.Archive, mark.Taken, func(a contract.Archived) bool {
+	found, err := x.search(ctx, mark.Taken, func(a contract.Archived) bool {
 		return a.Resource == mark.Event.Resource && a.ID() == mark.Event.ID && a.Source() == mark.Event.Source
 	})
 	if err != nil || found == nil {
-		return nil, archiveError(err)
+		return nil, err
 	}
 	return found.Event()
 }

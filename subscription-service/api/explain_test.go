@@ -21,9 +21,13 @@ type shelf struct {
 	mu     sync.Mutex
 	events []contract.Archived
 	err    error
+	during func() // what happens while it is read
 }
 
 func (s *shelf) ReadStream(ctx context.Context, _ string, _ rabbit.StreamOffset, handle func(context.Context, []rabbit.StreamMessage) error) error {
+	if s.during != nil {
+		s.during()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -131,4 +135,33 @@ func TestAnAdminSeesWhatBecameOfAnEvent(t *testing.T) {
 	a = ask("/shop", "9", "")
 	require.Equal(t, "data/total is no number", a.text(t, "dead_letter"))
 	require.Contains(t, string(a.body), `"reason":"policy"`)
+}
+
+func TestSearchesOfTheArchiveUnderWayAreBounded(t *testing.T) {
+	w := newWorld(t)
+	acme := w.consumer("acme", "orders")
+	path := "/orders/subscribe/" + w.as(acme, "POST", "/orders/subscribe", map[string]any{"callback_url": hook}).text(t, "id") + "/explain?event=none"
+	w.took("orders", "/shop", "1", "order.paid", `{}`, 0)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	w.archive.during = func() {
+		arrived <- struct{}{}
+		<-release
+	}
+	done := make(chan int)
+	for range 8 {
+		statement := w.statement(acme, "orders", contract.ActionSubscribe)
+		go func() {
+			a, _ := w.try("GET", w.gateway+"/gateway"+path, nil, contract.HeaderStatement, statement)
+			done <- a.status
+		}()
+		<-arrived
+	}
+	refused := w.as(acme, "GET", path, nil)
+	refused.problem(t, http.StatusServiceUnavailable)
+	require.Equal(t, "1", refused.header.Get("Retry-After"))
+	close(release)
+	for range 8 {
+		require.Equal(t, http.StatusNotFound, <-done)
+	}
+	require.Contains(t, string(w.call("GET", w.admin+"/metrics", nil).body), `webhook_limited_total{limit="searches"} 1`)
 }
