@@ -9,6 +9,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/credential"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/egress"
@@ -51,6 +52,41 @@ func TestACertificateIsReadWhereItsSubscriptionIsKept(t *testing.T) {
 		got, err := certificates{c.kept}.ClientCertificate(t.Context(), "sub_1", c.id)
 		if !errors.Is(err, c.want) || (err == nil) != (got != nil) || c.want == nil && err != nil {
 			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+}
+
+func TestASealedCertificateIsReadWithTheKeyRingAndNotWithout(t *testing.T) {
+	chain, key := testkit.NewAuthority(t).Issue("client", nil, nil)
+	record, err := credential.Check(chain, key, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := store.Options{URL: testkit.Redis(t), Namespace: testkit.Namespace(t), Keyring: keyring.Ephemeral()}
+	open := func(o store.Options) *store.Store {
+		s, err := store.Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	kept := open(options)
+	if _, err := kept.PutResource(t.Context(), contract.Resource{Name: "orders"}); err != nil {
+		t.Fatal(err)
+	}
+	sub := contract.Subscription{ID: "sub_1", Consumer: "con_1", Resource: "orders", CallbackURL: "https://consumer.example/", Status: contract.StatusActive}
+	sub.Auth = &contract.Auth{Type: contract.AuthMTLS, Certificate: record}
+	if _, _, err := kept.CreateSubscription(t.Context(), sub); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := (certificates{kept}).ClientCertificate(t.Context(), "sub_1", record.ID); err != nil || got.Leaf.Subject.CommonName != "client" {
+		t.Errorf("with the key ring: %v, %v", got, err)
+	}
+	for name, keys := range map[string]*keyring.Keyring{"none": nil, "another": keyring.Ephemeral()} {
+		options.Keyring = keys
+		if got, err := (certificates{open(options)}).ClientCertificate(t.Context(), "sub_1", record.ID); err == nil {
+			t.Errorf("with %s: %v", name, got)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/egress"
@@ -26,6 +27,8 @@ type environment struct {
 	AllowHTTP   bool     `env:"WEBHOOK_ALLOW_HTTP"`
 	DNS         string   `env:"WEBHOOK_DNS"`
 	EgressProxy string   `env:"WEBHOOK_EGRESS_PROXY"`
+	Keyring     string   `env:"WEBHOOK_KEYRING"`
+	KeyringFile string   `env:"WEBHOOK_KEYRING_FILE"`
 }
 
 // logging is read by itself, so that a fault elsewhere does not change how it is logged.
@@ -66,7 +69,19 @@ func (e environment) openStore() (*store.Store, error) {
 	if e.RedisURL == "" {
 		return nil, errors.New("REDIS_URL is missing: set it to redis://user:password@host:port/0")
 	}
-	return store.Open(store.Options{URL: e.RedisURL})
+	keys, err := e.keyring()
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(store.Options{URL: e.RedisURL, Keyring: keys})
+}
+
+// keyring opens client certificates, and nothing else here; without one, callbacks that show one are refused.
+func (e environment) keyring() (*keyring.Keyring, error) {
+	if e.Keyring == "" && e.KeyringFile == "" {
+		return nil, nil //nolint:nilnil // a store takes none for none
+	}
+	return keyring.Load(e.Keyring, e.KeyringFile)
 }
 
 func signer(name, key string) (*contract.Signer, error) {

@@ -62,9 +62,13 @@ func (c *clock) now() time.Time           { return time.Unix(1_700_000_000, c.ns
 func (c *clock) advance(by time.Duration) { c.ns.Add(int64(by)) }
 
 func subscription() *contract.Subscription {
-	return &contract.Subscription{ID: "sub_1", Auth: &contract.Auth{Type: contract.AuthOAuth2, OAuth2: &contract.OAuth2{
+	return with(&contract.Auth{Type: contract.AuthOAuth2, OAuth2: &contract.OAuth2{
 		TokenURL: "https://login.example/token?tenant=a", ClientID: "me & you", ClientSecret: "s3cr3t/+",
-	}}}
+	}})
+}
+
+func with(auth *contract.Auth) *contract.Subscription {
+	return &contract.Subscription{ID: "sub_1", Confidential: contract.Confidential{Auth: auth}}
 }
 
 func ask(t *testing.T, s *Source, sub *contract.Subscription) (string, error) {
@@ -112,7 +116,7 @@ func TestTheClientsCredentialsGoWhereTheTokenEndpointWantsThem(t *testing.T) {
 func TestWhoWantsNoTokenAsksForNone(t *testing.T) {
 	g := counted("")
 	for _, auth := range []*contract.Auth{nil, {Type: contract.AuthBearer, Token: "x"}} {
-		token, err := ask(t, New(g, time.Now), &contract.Subscription{Auth: auth})
+		token, err := ask(t, New(g, time.Now), with(auth))
 		require.NoError(t, err)
 		require.Empty(t, token)
 	}

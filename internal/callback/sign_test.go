@@ -30,9 +30,11 @@ func signed(t *testing.T, sub *contract.Subscription, now time.Time, body string
 // The vectors are those of the Standard Webhooks project's own tests: one for each scheme.
 func TestTheOfficialVectorsOfBothSchemes(t *testing.T) {
 	sub := &contract.Subscription{
-		Signatures:  []contract.Signature{contract.SignatureV1, contract.SignatureV1a},
-		Secrets:     []contract.Secret{{Value: secretOne}},
-		SigningKeys: []contract.Secret{{Value: "whsk_VEVTVFNJR05JTkdLRVlET05PVFVTRVRISVNGT1JBTlk="}},
+		Signatures: []contract.Signature{contract.SignatureV1, contract.SignatureV1a},
+		Confidential: contract.Confidential{
+			Secrets:     []contract.Secret{{Value: secretOne}},
+			SigningKeys: []contract.Secret{{Value: "whsk_VEVTVFNJR05JTkdLRVlET05PVFVTRVRISVNGT1JBTlk="}},
+		},
 	}
 	require.Equal(t, map[string][]string{
 		"v1":  {"v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="},
