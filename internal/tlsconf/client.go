@@ -24,6 +24,12 @@ type Files struct {
 // WEBHOOK_REDIS_CA.
 type Where struct{ Variable, URL, Prefix string }
 
+// Redis is where REDIS_URL is.
+func Redis(url string) Where { return Where{"REDIS_URL", url, "WEBHOOK_REDIS_"} }
+
+// AMQP is where AMQP_URL is.
+func AMQP(url string) Where { return Where{"AMQP_URL", url, "WEBHOOK_AMQP_"} }
+
 // Client makes the connections to one server. Its zero value believes the system's authorities and shows no certificate. It is
 // safe for concurrent use.
 type Client struct{ source *source }
