@@ -37,6 +37,7 @@ type texts [3][]byte
 type source struct {
 	names names
 	log   *zap.Logger
+	asked sync.Once // for a certificate that there is not
 
 	mu    sync.Mutex
 	texts texts

@@ -299,6 +299,21 @@ func TestWithoutAClientAuthorityClientsNeedNoCertificate(t *testing.T) {
 	require.Equal(t, "nobody", greeting)
 }
 
+func TestAServerThatAsksForACertificateInVainIsLogged(t *testing.T) {
+	ours := testkit.NewAuthority(t)
+	config, err := tlsconf.NewServer("WEBHOOK_TLS_", newFolder(t).server(ours, ours, nil), zap.NewNop())
+	require.NoError(t, err)
+	port := serve(t, config)
+	core, logs := observer.New(zap.WarnLevel)
+	client := newClient(t, tlsconf.Files{CA: newFolder(t).put("ca", ours.PEM())}, zap.New(core))
+	for range 3 {
+		_, _, err = meet(t, client, "localhost", port)
+		require.Error(t, err)
+	}
+	require.Equal(t, 1, logs.Len())
+	require.Equal(t, "WEBHOOK_REDIS_CERT", logs.All()[0].ContextMap()["certificate"])
+}
+
 func TestTheZeroClientBelievesTheSystem(t *testing.T) {
 	ours := testkit.NewAuthority(t)
 	config, err := tlsconf.NewServer("WEBHOOK_TLS_", newFolder(t).server(ours, ours, nil), zap.NewNop())
