@@ -32,7 +32,7 @@ type config struct {
 	CallbackKeys  string          `env:"WEBHOOK_CALLBACK_KEY_FILE"`
 	RedisFiles    tlsconf.Files   `envPrefix:"WEBHOOK_REDIS_"`
 	AMQPFiles     tlsconf.Files   `envPrefix:"WEBHOOK_AMQP_"`
-	GatewayFiles  tlsconf.Files   `envPrefix:"WEBHOOK_GATEWAY_"`
+	GatewayFiles  tlsconf.Files   `envPrefix:"WEBHOOK_GATEWAY_TLS_"`
 	Keyring       string          `env:"WEBHOOK_KEYRING"`
 	KeyringFile   string          `env:"WEBHOOK_KEYRING_FILE"`
 	MetricsListen string          `env:"WEBHOOK_METRICS_LISTEN" envDefault:"127.0.0.1:8084"`
@@ -163,7 +163,7 @@ func (c config) check(log *zap.Logger) (made parts, err error) {
 	if made.gateway, faults[1] = gateway.New(c.GatewayURL, made.signer, c.InFlight); faults[1] != nil {
 		faults[1] = fmt.Errorf("WEBHOOK_GATEWAY_URL: %w", faults[1])
 	} else {
-		made.gateway.TLS, faults[2] = tlsconf.NewClient(tlsconf.Where{Variable: "WEBHOOK_GATEWAY_URL", URL: c.GatewayURL, Prefix: "WEBHOOK_GATEWAY_"}, c.GatewayFiles, log)
+		made.gateway.TLS, faults[2] = tlsconf.NewClient(tlsconf.Where{Variable: "WEBHOOK_GATEWAY_URL", URL: c.GatewayURL, Prefix: "WEBHOOK_GATEWAY_TLS_"}, c.GatewayFiles, log)
 	}
 	made.redis, faults[3] = tlsconf.NewClient(tlsconf.Redis(c.RedisURL), c.RedisFiles, log)
 	made.amqp, faults[4] = tlsconf.NewClient(tlsconf.AMQP(c.AMQPURL), c.AMQPFiles, log)

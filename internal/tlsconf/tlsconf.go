@@ -116,6 +116,9 @@ func (f file) read(from func(string) ([]byte, error)) ([]byte, error) {
 }
 
 func readPublic(path string) ([]byte, error) {
+	if err := secretfile.CheckName(path); err != nil {
+		return nil, err
+	}
 	text, err := os.ReadFile(path)
 	var fault *fs.PathError
 	if errors.As(err, &fault) {
