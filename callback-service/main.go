@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/delivery"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
@@ -19,13 +21,18 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 )
 
 type config struct {
 	RedisURL      string          `env:"REDIS_URL,required,notEmpty"`
 	AMQPURL       string          `env:"AMQP_URL,required,notEmpty"`
 	GatewayURL    string          `env:"WEBHOOK_GATEWAY_URL" envDefault:"http://127.0.0.1:9080"`
-	CallbackKey   string          `env:"WEBHOOK_CALLBACK_KEY,required,notEmpty"`
+	CallbackKey   string          `env:"WEBHOOK_CALLBACK_KEY"`
+	CallbackKeys  string          `env:"WEBHOOK_CALLBACK_KEY_FILE"`
+	RedisFiles    tlsconf.Files   `envPrefix:"WEBHOOK_REDIS_"`
+	AMQPFiles     tlsconf.Files   `envPrefix:"WEBHOOK_AMQP_"`
+	GatewayFiles  tlsconf.Files   `envPrefix:"WEBHOOK_GATEWAY_TLS_"`
 	Keyring       string          `env:"WEBHOOK_KEYRING"`
 	KeyringFile   string          `env:"WEBHOOK_KEYRING_FILE"`
 	MetricsListen string          `env:"WEBHOOK_METRICS_LISTEN" envDefault:"127.0.0.1:8084"`
@@ -62,14 +69,18 @@ func main() {
 
 // start returns the address of health and metrics.
 func start(_ context.Context, c config, app *service.App) (address string, err error) {
-	client, keys, err := c.check()
+	made, err := c.check(app.Log)
 	if err != nil {
 		return "", err
 	}
+	client := made.gateway
 	app.OnStop("gateway connections", func(context.Context) error { client.Close(); return nil })
-	app.Metrics.MustRegister(keys)
-	app.Go("key ring", func(ctx context.Context) error { return keys.Run(ctx, app.Log) })
-	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace, Service: "callback-service", AuditEntries: c.AuditEntries, Keyring: keys})
+	app.Metrics.MustRegister(made.keyring)
+	app.Go("key ring", func(ctx context.Context) error { return made.keyring.Run(ctx, app.Log) })
+	app.Go("keys", func(ctx context.Context) error { return c.keys().Follow(ctx, made.signer, app.Log) })
+	kept, err := store.Open(store.Options{
+		URL: c.RedisURL, Namespace: c.Namespace, Service: "callback-service", AuditEntries: c.AuditEntries, Keyring: made.keyring, TLS: made.redis,
+	})
 	if err != nil {
 		return "", err
 	}
@@ -81,7 +92,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 		return "", err
 	}
 
-	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "callback-service", Log: app.Log})
+	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "callback-service", Log: app.Log, TLS: made.amqp})
 	app.Health.Check("rabbitmq", link.Ready)
 	engine := delivery.New(delivery.Options{
 		Store: kept, Gateway: client, Transforms: expr.NewCache(transformsKept), Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
@@ -110,8 +121,21 @@ func (c config) policy() contract.DeliveryPolicy {
 // connectTimeout bounds DNS, TCP and TLS of an attempt.
 const connectTimeout = 5 * time.Second
 
+// keys are those of the statements about callbacks.
+func (c config) keys() service.Keys {
+	return service.Keys{Variable: "WEBHOOK_CALLBACK_KEY", Value: c.CallbackKey, File: c.CallbackKeys}
+}
+
+// parts are what the configuration makes.
+type parts struct {
+	signer      *contract.Signer
+	gateway     *gateway.Client
+	redis, amqp *tlsconf.Client
+	keyring     *keyring.Keyring
+}
+
 // check reports every fault of the values at once, without the values.
-func (c config) check() (*gateway.Client, *keyring.Keyring, error) {
+func (c config) check(log *zap.Logger) (made parts, err error) {
 	var errs []error
 	if slices.ContainsFunc(c.Schedule, func(wait time.Duration) bool { return wait <= 0 }) {
 		errs = append(errs, errors.New("WEBHOOK_RETRY_SCHEDULE: every wait must be positive, as in 5s,30s,2m"))
@@ -134,17 +158,15 @@ func (c config) check() (*gateway.Client, *keyring.Keyring, error) {
 	if c.Shutdown <= 0 {
 		errs = append(errs, errors.New("WEBHOOK_SHUTDOWN_TIMEOUT: must be positive, as in 20s"))
 	}
-	signer, err := contract.NewSigner([]byte(c.CallbackKey), time.Now)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("WEBHOOK_CALLBACK_KEY: %w", err))
+	var faults [6]error
+	made.signer, faults[0] = c.keys().Signer()
+	if made.gateway, faults[1] = gateway.New(c.GatewayURL, made.signer, c.InFlight); faults[1] != nil {
+		faults[1] = fmt.Errorf("WEBHOOK_GATEWAY_URL: %w", faults[1])
+	} else {
+		made.gateway.TLS, faults[2] = tlsconf.NewClient(tlsconf.Where{Variable: "WEBHOOK_GATEWAY_URL", URL: c.GatewayURL, Prefix: "WEBHOOK_GATEWAY_TLS_"}, c.GatewayFiles, log)
 	}
-	client, err := gateway.New(c.GatewayURL, signer, c.InFlight)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("WEBHOOK_GATEWAY_URL: %w", err))
-	}
-	keys, err := keyring.Load(c.Keyring, c.KeyringFile)
-	if err != nil {
-		errs = append(errs, err)
-	}
-	return client, keys, errors.Join(errs...)
+	made.redis, faults[3] = tlsconf.NewClient(tlsconf.Redis(c.RedisURL), c.RedisFiles, log)
+	made.amqp, faults[4] = tlsconf.NewClient(tlsconf.AMQP(c.AMQPURL), c.AMQPFiles, log)
+	made.keyring, faults[5] = keyring.Load(c.Keyring, c.KeyringFile)
+	return made, errors.Join(append(errs, faults[:]...)...)
 }

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -14,21 +14,25 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/egress"
 )
 
 // environment is what the runner reads. APISIX hands on only what nginx_config.envs lists.
 type environment struct {
-	RedisURL    string   `env:"REDIS_URL"`
-	GatewayKey  string   `env:"WEBHOOK_GATEWAY_KEY"`
-	CallbackKey string   `env:"WEBHOOK_CALLBACK_KEY"`
-	Egress      string   `env:"WEBHOOK_EGRESS" envDefault:"127.0.0.1:9280"`
-	AllowCIDRs  []string `env:"WEBHOOK_ALLOW_CIDRS"`
-	AllowHTTP   bool     `env:"WEBHOOK_ALLOW_HTTP"`
-	DNS         string   `env:"WEBHOOK_DNS"`
-	EgressProxy string   `env:"WEBHOOK_EGRESS_PROXY"`
-	Keyring     string   `env:"WEBHOOK_KEYRING"`
-	KeyringFile string   `env:"WEBHOOK_KEYRING_FILE"`
+	RedisURL     string        `env:"REDIS_URL"`
+	RedisFiles   tlsconf.Files `envPrefix:"WEBHOOK_REDIS_"`
+	GatewayKey   string        `env:"WEBHOOK_GATEWAY_KEY"`
+	GatewayKeys  string        `env:"WEBHOOK_GATEWAY_KEY_FILE"`
+	CallbackKey  string        `env:"WEBHOOK_CALLBACK_KEY"`
+	CallbackKeys string        `env:"WEBHOOK_CALLBACK_KEY_FILE"`
+	Egress       string        `env:"WEBHOOK_EGRESS" envDefault:"127.0.0.1:9280"`
+	AllowCIDRs   []string      `env:"WEBHOOK_ALLOW_CIDRS"`
+	AllowHTTP    bool          `env:"WEBHOOK_ALLOW_HTTP"`
+	DNS          string        `env:"WEBHOOK_DNS"`
+	EgressProxy  string        `env:"WEBHOOK_EGRESS_PROXY"`
+	Keyring      string        `env:"WEBHOOK_KEYRING"`
+	KeyringFile  string        `env:"WEBHOOK_KEYRING_FILE"`
 }
 
 // logging is read by itself, so that a fault elsewhere does not change how it is logged.
@@ -47,12 +51,12 @@ type parts struct {
 }
 
 // build makes the parts, or returns all that is wrong with the environment at once, without the values.
-func (e environment) build() (parts, error) {
+func (e environment) build(log *zap.Logger) (parts, error) {
 	var p parts
 	var errs [6]error
-	p.store, errs[0] = e.openStore()
-	p.gateway, errs[1] = signer("WEBHOOK_GATEWAY_KEY", e.GatewayKey)
-	p.callback, errs[2] = signer("WEBHOOK_CALLBACK_KEY", e.CallbackKey)
+	p.store, errs[0] = e.openStore(log)
+	p.gateway, errs[1] = e.gatewayKeys().Signer()
+	p.callback, errs[2] = e.callbackKeys().Signer()
 	if p.policy, errs[3] = guard.New(e.AllowCIDRs, e.AllowHTTP); errs[3] != nil {
 		errs[3] = fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", errs[3])
 	}
@@ -65,15 +69,19 @@ func (e environment) build() (parts, error) {
 	return p, errors.Join(append(errs[:], checkLoopback(e.Egress))...)
 }
 
-func (e environment) openStore() (*store.Store, error) {
+func (e environment) openStore(log *zap.Logger) (*store.Store, error) {
 	if e.RedisURL == "" {
 		return nil, errors.New("REDIS_URL is missing: set it to redis://user:password@host:port/0")
+	}
+	secure, err := tlsconf.NewClient(tlsconf.Redis(e.RedisURL), e.RedisFiles, log)
+	if err != nil {
+		return nil, err
 	}
 	keys, err := e.keyring()
 	if err != nil {
 		return nil, err
 	}
-	return store.Open(store.Options{URL: e.RedisURL, Keyring: keys})
+	return store.Open(store.Options{URL: e.RedisURL, TLS: secure, Keyring: keys})
 }
 
 // keyring opens client certificates, and nothing else here; without one, callbacks that show one are refused.
@@ -84,15 +92,14 @@ func (e environment) keyring() (*keyring.Keyring, error) {
 	return keyring.Load(e.Keyring, e.KeyringFile)
 }
 
-func signer(name, key string) (*contract.Signer, error) {
-	if key == "" {
-		return nil, fmt.Errorf("%s is missing: set it to %d random bytes or more", name, contract.MinKeyBytes)
-	}
-	s, err := contract.NewSigner([]byte(key), time.Now)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return s, nil
+// gatewayKeys sign what is said of callers.
+func (e environment) gatewayKeys() service.Keys {
+	return service.Keys{Variable: "WEBHOOK_GATEWAY_KEY", Value: e.GatewayKey, File: e.GatewayKeys}
+}
+
+// callbackKeys verify what is said of callbacks.
+func (e environment) callbackKeys() service.Keys {
+	return service.Keys{Variable: "WEBHOOK_CALLBACK_KEY", Value: e.CallbackKey, File: e.CallbackKeys}
 }
 
 // checkLoopback keeps the egress from being offered to the network.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
@@ -55,7 +56,7 @@ func TestTheEnvironment(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			setAll(t, test.change)
 			env, logging, err := readEnvironment()
-			p, wrong := env.build()
+			p, wrong := env.build(zap.NewNop())
 			if p.store != nil {
 				defer func() { _ = p.store.Close() }()
 			}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -74,6 +75,8 @@ func run() error {
 		}
 	}()
 	go watchParent(os.Getppid(), stop)
+	following := r.follow(env)
+	defer following()
 	runner.Run(runner.RunnerConfig{LogLevel: logging.Level, LogOutput: os.Stderr})
 	return r.drain()
 }
@@ -95,7 +98,7 @@ type process struct {
 }
 
 func assemble(env environment, fault error, log *zap.Logger) *process {
-	made, wrong := env.build()
+	made, wrong := env.build(log)
 	fault = errors.Join(fault, wrong)
 	p := &process{log: log, book: pass.NewBook(time.Now), gate: filter.NewGate(log, fault)}
 	if fault != nil {
@@ -141,6 +144,18 @@ func (p *process) start(env environment) {
 		}
 		p.server = egress.Serve(env.Egress, egress.New(options), p.log)
 	}
+}
+
+// follow keeps the keys of statements as their files are, until the function that it returns is called.
+func (p *process) follow(env environment) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var both sync.WaitGroup
+	for signer, keys := range map[*contract.Signer]service.Keys{p.parts.gateway: env.gatewayKeys(), p.parts.callback: env.callbackKeys()} {
+		if signer != nil {
+			both.Go(func() { _ = keys.Follow(ctx, signer, p.log) }) // it only ever ends with the context
+		}
+	}
+	return func() { cancel(); both.Wait() }
 }
 
 // drain lets what is under way end: first the plugins' calls and the calls with a pass, then the egress's, then

@@ -5,7 +5,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/hop"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 )
 
 const (
@@ -63,10 +63,13 @@ type Answer struct {
 
 // Client posts callbacks to one gateway.
 type Client struct {
+	// TLS makes the connections where the URL says https. It is set before the first call; unless it is, the system's authorities
+	// are believed.
+	TLS *tlsconf.Client
+
 	head   string // the request line and the Host header
 	signer *contract.Signer
 	pool   *hop.Pool
-	secure *tls.Config // nil: plain
 }
 
 // New makes a client for the gateway at a base URL. most bounds the connections that are kept.
@@ -75,36 +78,30 @@ func New(base string, signer *contract.Signer, most int) (*Client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("the gateway's URL cannot be read: write it as http://host:port")
 	}
-	c := &Client{signer: signer}
-	if u.Scheme == "https" {
-		c.secure = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
-	}
+	c := &Client{TLS: &tlsconf.Client{}, signer: signer}
 	address := u.Host
 	if u.Port() == "" {
 		address = net.JoinHostPort(u.Hostname(), u.Scheme) // the schemes are names of services too
 	}
-	c.pool = &hop.Pool{Most: most, Idle: idleTimeout, Dial: func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, address) }}
+	c.pool = &hop.Pool{Most: most, Idle: idleTimeout, Dial: func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, u.Scheme == "https", address) }}
 	path := strings.TrimSuffix(u.EscapedPath(), "/") + contract.CallbackPath
 	c.head = "POST " + path + " HTTP/1.1\r\nHost: " + u.Host + "\r\n"
 	return c, nil
 }
 
-func (c *Client) dial(ctx context.Context, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", address)
+func (c *Client) dial(ctx context.Context, secure bool, address string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: dialTimeout}
+	connect := d.DialContext
+	if secure {
+		connect = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return c.TLS.Dial(ctx, d, network, address)
+		}
+	}
+	conn, err := connect(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
-	if c.secure == nil {
-		return conn, nil
-	}
-	secured := tls.Client(conn, c.secure)
-	if err := secured.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("TLS handshake: %w", errors.Join(err, conn.Close()))
-	}
-	return secured, nil
+	return conn, nil
 }
 
 // Do makes the call: on the gateway always a POST; the statement says what the endpoint gets. The error is only for the log: it says why the gateway could not be asked, and never holds the

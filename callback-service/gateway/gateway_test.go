@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,8 +16,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -101,7 +106,7 @@ func TestARedirectOfTheEndpointIsNotFollowed(t *testing.T) {
 
 func TestAGatewayThatCanNotBeReachedIsAnErrorWithoutSecrets(t *testing.T) {
 	c, _ := client(t, func(http.ResponseWriter, *http.Request) {})
-	c.pool.Dial = func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, "127.0.0.1:1") }
+	c.pool.Dial = func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, false, "127.0.0.1:1") }
 	answer, err := c.Do(context.Background(), call())
 	require.Error(t, err)
 	require.Equal(t, Answer{}, answer)
@@ -187,24 +192,57 @@ func TestACallSetsNoFramingAndNoSecondLine(t *testing.T) {
 	require.False(t, got.Close)
 }
 
+// A gateway over TLS that wants to know who calls; its connections are used again as without.
 func TestAGatewayOverTLS(t *testing.T) {
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(contract.HeaderOutcome, "response") }))
+	ours, theirs := testkit.NewAuthority(t), testkit.NewAuthority(t)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(contract.HeaderOutcome, r.TLS.PeerCertificates[0].Subject.CommonName)
+	}))
+	opened := count(server)
+	server.TLS = ours.Server()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
 	t.Cleanup(server.Close)
 	signer, err := contract.NewSigner([]byte(strings.Repeat("k", 32)), time.Now)
 	require.NoError(t, err)
 	c, err := New(server.URL, signer, 4)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	_, err = c.Do(context.Background(), call())
-	require.ErrorContains(t, err, "TLS handshake")
-	c.secure.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	c.secure.ServerName = "example.com"
-	for range 3 {
+	require.ErrorContains(t, err, "unknown authority")
+	c.TLS = files(t, ours, nil)
+	_, err = c.Do(context.Background(), call())
+	require.ErrorContains(t, err, "certificate required")
+	c.TLS = files(t, ours, theirs)
+	_, err = c.Do(context.Background(), call())
+	require.ErrorContains(t, err, "unknown certificate authority")
+	c.TLS = files(t, ours, ours)
+	before := opened.Load()
+	for range 5 {
 		answer, err := c.Do(context.Background(), call())
 		require.NoError(t, err)
-		require.Equal(t, contract.OutcomeResponse, answer.Outcome)
+		require.EqualValues(t, "callback-service", answer.Outcome)
 	}
+	require.EqualValues(t, 1, opened.Load()-before)
+}
+
+// files is a client that believes one authority and, unless that is nil, shows a certificate of another.
+func files(t *testing.T, believes, of *testkit.Authority) *tlsconf.Client {
+	t.Helper()
+	dir := t.TempDir()
+	put := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	f := tlsconf.Files{CA: put("ca", believes.PEM())}
+	if of != nil {
+		cert, key := of.Issue("callback-service", nil, nil)
+		f.Cert, f.Key = put("cert", cert), put("key", key)
+	}
+	c, err := tlsconf.NewClient(tlsconf.Where{URL: "https://gateway"}, f, zap.NewNop())
+	require.NoError(t, err)
+	return c
 }
 
 func TestAnAnswerThatIsNoneIsAnError(t *testing.T) {

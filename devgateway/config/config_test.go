@@ -102,7 +102,10 @@ func TestStaticRefuses(t *testing.T) {
 		"case counts":        {"enable_control", "Enable_control", "Enable_control"},
 		"server tokens":      {"enable_server_tokens: false", "enable_server_tokens: true", "apisix.enable_server_tokens must be false"},
 		"control missing":    {"  enable_control: false\n", "", "apisix.enable_control must be false"},
-		"ssl":                {"{enable: false}", "{enable: true}", "apisix.ssl.enable must be false"},
+		"ssl":                {"{enable: false}", "{enable: true}", "apisix.ssl.listen is missing"},
+		"ssl without a word": {"{enable: false}", "{}", "apisix.ssl.enable is missing"},
+		"ssl port":           {"{enable: false}", "{enable: true, listen: [{ip: 127.0.0.1, port: -1}]}", "apisix.ssl.listen[0].port"},
+		"nobody to believe":  {"client_body_buffer_size 1m;", "proxy_ssl_verify on;", "apisix.ssl.ssl_trusted_certificate is missing"},
 		"role":               {"role: data_plane,", "role: traditional,", "deployment.role"},
 		"provider":           {"config_provider: yaml", "config_provider: etcd", "config_provider"},
 		"no command":         {"{cmd: [runner]}", "{}", "ext-plugin.cmd is missing"},
@@ -163,7 +166,7 @@ func TestRules(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, r.Routes, 1)
 	got := r.Routes[0]
-	assert.Equal(t, "h:1", got.Node)
+	assert.Equal(t, "h:1", got.Upstream.Node)
 	assert.Equal(t, "500ms", got.Timeout.Read.String())
 	assert.Equal(t, []Var{{"uri", "~~", "^/a"}}, got.Vars)
 	assert.Equal(t, []Plugin{
@@ -186,7 +189,14 @@ func TestRulesRefuse(t *testing.T) {
 		"unknown config":   {"plugin_config_id: both", "plugin_config_id: none", `routes[0].plugin_config_id "none"`},
 		"balancer":         {"roundrobin", "chash", "upstreams[0].type"},
 		"retries":          {"type: roundrobin", "retries: 1", "upstreams[0].retries"},
-		"pass_host":        {"type: roundrobin", "pass_host: node", "upstreams[0].pass_host"},
+		"pass_host":        {"type: roundrobin", "pass_host: rewrite", "upstreams[0].pass_host"},
+		"scheme":           {"type: roundrobin", "scheme: grpc", "upstreams[0].scheme"},
+		"tls without TLS":  {"type: roundrobin", "tls: {client_cert: x}", "upstreams[0].tls"},
+		"TLS to whoever":   {"type: roundrobin", "scheme: https", "upstreams[0].pass_host must be node"},
+		"a bad key":        {"type: roundrobin", "scheme: https, pass_host: node, tls: {client_cert: hunter2, client_key: hunter2}", "upstreams[0].tls: client_cert and client_key"},
+		"a bad ssl":        {"upstreams:", "ssls: [{id: a, snis: [x.example], cert: hunter2, key: hunter2}]\nupstreams:", "ssls[0]: cert and key"},
+		"an ssl of nobody": {"upstreams:", "ssls: [{cert: hunter2}]\nupstreams:", "ssls[0]: id is missing\nsnis is missing"},
+		"a bad authority":  {"upstreams:", "ssls: [{id: a, sni: a, client: {ca: hunter2}}]\nupstreams:", "client.ca has no certificate"},
 		"two nodes":        {": 1}}", `: 1, "b:2": 1}}`, "upstreams[0].nodes has 2 entries"},
 		"node":             {"127.0.0.1:8081", "127.0.0.1", "upstreams[0].nodes"},
 		"weight":           {": 1}}", ": 0}}", "upstreams[0].nodes"},
@@ -207,6 +217,7 @@ func TestRulesRefuse(t *testing.T) {
 			require.Contains(t, goodRules, tc.old)
 			_, err := ParseRules([]byte(strings.Replace(goodRules, tc.old, tc.new, 1)), environment(nil))
 			require.ErrorContains(t, err, tc.want)
+			require.NotContains(t, err.Error(), "hunter2")
 		})
 	}
 }

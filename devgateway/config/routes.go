@@ -18,6 +18,7 @@ import (
 type Rules struct {
 	Routes    []Route
 	Consumers []Consumer
+	SSLs      []SSL
 	// Global is the plugins of all global rules: they run on every call, matched or not.
 	Global []Plugin
 }
@@ -28,7 +29,7 @@ type Route struct {
 	Methods       []string // empty: all
 	Vars          []Var
 	Timeout       Timeout
-	Node          string   // host:port of the upstream
+	Upstream      Upstream
 	Plugins       []Plugin // its own, and those of its plugin_config that it does not override; by name
 }
 
@@ -59,6 +60,7 @@ type rulesFile struct {
 	GlobalRules   []pluginSet    `yaml:"global_rules"`
 	Routes        []routeFile    `yaml:"routes"`
 	Consumers     []consumerFile `yaml:"consumers"`
+	SSLs          []sslFile      `yaml:"ssls"`
 }
 
 type consumerFile struct {
@@ -71,6 +73,8 @@ type upstreamFile struct {
 	Type     string         `yaml:"type"`
 	Retries  int            `yaml:"retries"`
 	PassHost string         `yaml:"pass_host"`
+	Scheme   string         `yaml:"scheme"`
+	TLS      clientFile     `yaml:"tls"`
 	Nodes    map[string]int `yaml:"nodes"`
 }
 
@@ -137,8 +141,9 @@ func (f *rulesFile) resolve() (*Rules, error) {
 	nodes, nodeErr := f.nodes()
 	sets, setErr := f.pluginConfigs()
 	consumers, consumerErr := f.consumers()
-	rules := &Rules{Consumers: consumers}
-	errs := []error{nodeErr, setErr, consumerErr}
+	ssls, sslErr := f.ssls()
+	rules := &Rules{Consumers: consumers, SSLs: ssls}
+	errs := []error{nodeErr, setErr, consumerErr, sslErr}
 	for i := range f.GlobalRules {
 		path := fmt.Sprintf("global_rules[%d].plugins", i)
 		rules.Global = append(rules.Global, plugins(path, f.GlobalRules[i].Plugins)...)
@@ -160,37 +165,38 @@ func (f *rulesFile) resolve() (*Rules, error) {
 	return rules, nil
 }
 
-func (f *rulesFile) nodes() (map[string]string, error) {
-	nodes := map[string]string{}
+func (f *rulesFile) nodes() (map[string]Upstream, error) {
+	nodes := map[string]Upstream{}
 	var errs []error
 	for i, u := range f.Upstreams {
-		node, err := u.node(fmt.Sprintf("upstreams[%d]", i))
-		errs = append(errs, err)
-		nodes[u.ID] = node
+		path := fmt.Sprintf("upstreams[%d]", i)
+		upstream, err := u.node(path)
+		errs = append(errs, err, u.secure(path, &upstream))
+		nodes[u.ID] = upstream
 	}
 	return nodes, errors.Join(errs...)
 }
 
-func (u *upstreamFile) node(path string) (string, error) {
+func (u *upstreamFile) node(path string) (Upstream, error) {
 	switch {
 	case u.ID == "":
-		return "", fmt.Errorf("%s.id is missing", path)
+		return Upstream{}, fmt.Errorf("%s.id is missing", path)
 	case u.Type != "" && u.Type != "roundrobin":
-		return "", fmt.Errorf("%s.type is %q: devgateway knows roundrobin only", path, u.Type)
-	case u.PassHost != "" && u.PassHost != "pass":
-		return "", fmt.Errorf("%s.pass_host is %q: devgateway knows pass only", path, u.PassHost)
+		return Upstream{}, fmt.Errorf("%s.type is %q: devgateway knows roundrobin only", path, u.Type)
+	case u.PassHost != "" && u.PassHost != "pass" && u.PassHost != "node":
+		return Upstream{}, fmt.Errorf("%s.pass_host is %q: devgateway knows pass and node only", path, u.PassHost)
 	case u.Retries != 0:
-		return "", fmt.Errorf("%s.retries is %d: devgateway has one node per upstream and never retries", path, u.Retries)
+		return Upstream{}, fmt.Errorf("%s.retries is %d: devgateway has one node per upstream and never retries", path, u.Retries)
 	case len(u.Nodes) != 1:
-		return "", fmt.Errorf("%s.nodes has %d entries: devgateway takes one", path, len(u.Nodes))
+		return Upstream{}, fmt.Errorf("%s.nodes has %d entries: devgateway takes one", path, len(u.Nodes))
 	}
 	for node, weight := range u.Nodes {
 		if _, port, err := net.SplitHostPort(node); err != nil || port == "" || weight <= 0 {
-			return "", fmt.Errorf("%s.nodes: %q: %d is not a host:port with a weight above 0", path, node, weight)
+			return Upstream{}, fmt.Errorf("%s.nodes: %q: %d is not a host:port with a weight above 0", path, node, weight)
 		}
-		return node, nil
+		return Upstream{Node: node, HostOfNode: u.PassHost == "node"}, nil
 	}
-	return "", nil
+	return Upstream{}, nil
 }
 
 func (f *rulesFile) pluginConfigs() (map[string][]Plugin, error) {
@@ -229,8 +235,8 @@ func plugins(path string, set map[string]any) []Plugin {
 	return list
 }
 
-func (r *routeFile) resolve(path string, nodes map[string]string, sets map[string][]Plugin) (Route, error) {
-	route := Route{ID: r.ID, Name: r.Name, URI: r.URI, Methods: r.Methods, Timeout: r.Timeout.durations(), Node: nodes[r.UpstreamID]}
+func (r *routeFile) resolve(path string, nodes map[string]Upstream, sets map[string][]Plugin) (Route, error) {
+	route := Route{ID: r.ID, Name: r.Name, URI: r.URI, Methods: r.Methods, Timeout: r.Timeout.durations(), Upstream: nodes[r.UpstreamID]}
 	route.Plugins = plugins(path+".plugins", r.Plugins)
 	for _, p := range sets[r.PluginConfigID] {
 		if _, own := r.Plugins[p.Name]; !own {

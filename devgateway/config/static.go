@@ -18,8 +18,11 @@ import (
 
 // Static is config.yaml, checked. It is read once, at the start.
 type Static struct {
-	Listen        []string // host:port
-	Metrics       string   // host:port of the prometheus export server
+	Listen    []string // host:port
+	ListenTLS []string // likewise; certificates are in apisix.yaml
+	// TrustedCA is the PEM file of the authorities of upstreams; "" unless upstreams are verified.
+	TrustedCA     string
+	Metrics       string // host:port of the prometheus export server
 	RunnerCommand []string
 	RunnerEnv     []string // names, or NAME=value
 	Plugins       map[string]bool
@@ -37,7 +40,9 @@ type staticFile struct {
 		EnableServerTokens *bool     `yaml:"enable_server_tokens"`
 		EnableControl      *bool     `yaml:"enable_control"`
 		SSL                struct {
-			Enable *bool `yaml:"enable"`
+			Enable  *bool     `yaml:"enable"`
+			Listen  []address `yaml:"listen"`
+			Trusted string    `yaml:"ssl_trusted_certificate"`
 		} `yaml:"ssl"`
 	} `yaml:"apisix"`
 	Deployment struct {
@@ -119,7 +124,7 @@ func (f *staticFile) check() (*Static, error) {
 	for _, name := range f.Plugins {
 		s.Plugins[name] = true
 	}
-	err := errors.Join(f.switches(), f.required(), f.Nginx.into(s))
+	err := errors.Join(f.switches(), f.required(), f.ssl(s), f.Nginx.into(s))
 	if err != nil {
 		return nil, fmt.Errorf("config.yaml: %w", err)
 	}
@@ -131,10 +136,33 @@ func (f *staticFile) switches() error {
 	return errors.Join(
 		off("apisix.enable_server_tokens", f.APISIX.EnableServerTokens),
 		off("apisix.enable_control", f.APISIX.EnableControl),
-		off("apisix.ssl.enable", f.APISIX.SSL.Enable),
 		only("deployment.role", f.Deployment.Role, "data_plane"),
 		only("deployment.role_data_plane.config_provider", f.Deployment.RoleDataPlane.ConfigProvider, "yaml"),
 	)
+}
+
+// ssl takes listeners over TLS, and whom to believe about upstreams where the snippet has nginx verify them.
+func (f *staticFile) ssl(s *Static) error {
+	ssl := f.APISIX.SSL
+	if ssl.Enable == nil {
+		return errors.New("apisix.ssl.enable is missing: say true or false, APISIX would take it as true")
+	}
+	var errs []error
+	for i, a := range ssl.Listen {
+		errs = append(errs, a.check(fmt.Sprintf("apisix.ssl.listen[%d]", i)))
+		if *ssl.Enable {
+			s.ListenTLS = append(s.ListenTLS, a.String())
+		}
+	}
+	if *ssl.Enable && len(ssl.Listen) == 0 {
+		errs = append(errs, errors.New("apisix.ssl.listen is missing: give a list of ip and port"))
+	}
+	if verifies.MatchString(f.Nginx.Snippet) {
+		if s.TrustedCA = ssl.Trusted; s.TrustedCA == "" {
+			errs = append(errs, errors.New("apisix.ssl.ssl_trusted_certificate is missing: proxy_ssl_verify needs the authorities of upstreams"))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func off(path string, v *bool) error {
@@ -176,8 +204,11 @@ func (a address) check(path string) error {
 	return nil
 }
 
-// directives are those that change nothing here: devgateway streams bodies and has no such buffer, and takes headers as long as these.
-var directives = regexp.MustCompile(`^\s*((client_body_buffer_size\s+[0-9]+[kKmM]?|large_client_header_buffers\s+4\s+8k)\s*;\s*)*$`)
+// snippet are the directives that are known. Two change nothing here: devgateway streams bodies and has no such buffer, and takes
+// headers as long as these.
+var snippet = regexp.MustCompile(`^\s*((client_body_buffer_size\s+[0-9]+[kKmM]?|large_client_header_buffers\s+4\s+8k|proxy_ssl_verify\s+on)\s*;\s*)*$`)
+
+var verifies = regexp.MustCompile(`proxy_ssl_verify\s+on\s*;`)
 
 var logLevels = map[string]zapcore.Level{
 	"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "notice": zapcore.InfoLevel,
@@ -191,8 +222,8 @@ func (n *nginxFile) into(s *Static) error {
 	if !known {
 		errs = append(errs, fmt.Errorf("nginx_config.error_log_level is %q: use debug, info, notice, warn or error", n.ErrorLogLevel))
 	}
-	if !directives.MatchString(n.Snippet) {
-		errs = append(errs, errors.New("nginx_config.http_configuration_snippet: devgateway knows client_body_buffer_size and large_client_header_buffers 4 8k only"))
+	if !snippet.MatchString(n.Snippet) {
+		errs = append(errs, errors.New("nginx_config.http_configuration_snippet: devgateway knows client_body_buffer_size, large_client_header_buffers 4 8k and proxy_ssl_verify on only"))
 	}
 	for i, e := range n.Envs {
 		if name, _, _ := strings.Cut(e, "="); name == "" {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ type exchange struct {
 	peer       netip.Addr
 	peerHeader []string
 	port       []string // the gateway's own, as a header
+	scheme     []string // likewise
 
 	r      *http.Request
 	out    http.Request // what is passed on: r with the body that is left
@@ -44,7 +46,10 @@ type exchangeKey struct{}
 
 // withExchange prepares a new client connection.
 func withExchange(c net.Conn) context.Context {
-	x := &exchange{}
+	x := &exchange{scheme: schemeHTTP}
+	if _, secured := c.(*tls.Conn); secured {
+		x.scheme = schemeHTTPS
+	}
 	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		x.peer = peer.AddrPort().Addr().Unmap().WithZone("")
 	}
@@ -151,12 +156,12 @@ func parseAddr(s string) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-var schemeHeader = []string{"http"}
+var schemeHTTP, schemeHTTPS = []string{"http"}, []string{"https"}
 
 // forwarded replaces what a client says about the way it came.
 func (x *exchange) forwarded() {
 	h := x.r.Header
-	h["X-Forwarded-Proto"] = schemeHeader
+	h["X-Forwarded-Proto"] = x.scheme
 	h["X-Forwarded-Host"] = []string{x.r.Host}
 	h["X-Forwarded-Port"] = x.port
 	if p := hostPort(x.r.Host); p != "" {
@@ -216,7 +221,7 @@ func (x *exchange) Var(name string) (string, bool) {
 	case "method", "request_method":
 		return x.r.Method, true
 	case "scheme":
-		return "http", true
+		return x.scheme[0], true
 	case "host":
 		return strings.ToLower(strings.TrimSuffix(x.r.Host, ":"+hostPort(x.r.Host))), true
 	case "http_host":

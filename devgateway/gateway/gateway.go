@@ -3,6 +3,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -58,6 +59,7 @@ type Gateway struct {
 	log     *zap.Logger // of the calls, at the level of config.yaml
 
 	listeners []net.Listener
+	secured   []net.Listener
 	metrics   net.Listener
 	servers   []server
 	serving   sync.WaitGroup
@@ -97,6 +99,9 @@ func (g *Gateway) start(ctx context.Context) error {
 	for _, l := range g.listeners {
 		g.serve(l, g.server())
 	}
+	for _, l := range g.secured {
+		g.serve(l, g.secureServer())
+	}
 	g.serve(g.metrics, &http.Server{
 		Handler: g.builder.metrics.Handler(), ReadTimeout: g.static.HeaderTimeout, WriteTimeout: metricsTimeout, IdleTimeout: g.static.Keepalive,
 		MaxHeaderBytes: maxHeaders,
@@ -117,6 +122,9 @@ func (g *Gateway) read() error {
 		g.log = g.log.WithOptions(zap.IncreaseLevel(static.LogLevel))
 	}
 	g.builder = builder{enabled: static.Plugins, metrics: plugin.NewMetrics(), now: time.Now, log: g.log}
+	if g.builder.transports.Roots, err = roots(static.TrustedCA); err != nil {
+		return err
+	}
 	g.watcher = config.Watch(g.opts.ConfDir)
 	rules, err := config.ReadRules(g.opts.ConfDir, g.env)
 	if err != nil {
@@ -131,17 +139,35 @@ func (g *Gateway) read() error {
 }
 
 func (g *Gateway) listen() error {
-	for _, addr := range append(g.static.Listen, g.static.Metrics) {
+	var err error
+	if g.listeners, err = g.listenAt(g.static.Listen); err != nil {
+		return err
+	}
+	if g.secured, err = g.listenAt(g.static.ListenTLS); err != nil {
+		return err
+	}
+	for i, l := range g.secured {
+		g.secured[i] = tls.NewListener(l, g.secure())
+	}
+	metrics, err := g.listenAt([]string{g.static.Metrics})
+	if err != nil {
+		return err
+	}
+	g.metrics = metrics[0]
+	return nil
+}
+
+func (g *Gateway) listenAt(addresses []string) ([]net.Listener, error) {
+	var list []net.Listener
+	for _, addr := range addresses {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
-			return fmt.Errorf("listening: %w", err)
+			return nil, fmt.Errorf("listening: %w", err)
 		}
 		g.cleanup = append(g.cleanup, func() { _ = l.Close() })
-		g.listeners = append(g.listeners, l)
+		list = append(list, l)
 	}
-	last := len(g.listeners) - 1
-	g.listeners, g.metrics = g.listeners[:last], g.listeners[last]
-	return nil
+	return list, nil
 }
 
 // maxSocketPath is what a unix socket address has room for on all systems, less what a runner may append.
@@ -264,6 +290,9 @@ func (g *Gateway) Failed() <-chan error { return g.failed }
 
 // Addr is where the gateway listens first.
 func (g *Gateway) Addr() string { return g.listeners[0].Addr().String() }
+
+// SecureAddr is where it listens first over TLS.
+func (g *Gateway) SecureAddr() string { return g.secured[0].Addr().String() }
 
 // MetricsAddr is where the metrics are.
 func (g *Gateway) MetricsAddr() string { return g.metrics.Addr().String() }

@@ -18,6 +18,7 @@ import (
 // table is the routes of one version of apisix.yaml. It never changes.
 type table struct {
 	router  *route.Router
+	ssls    []config.SSL
 	routes  []*liveRoute
 	unknown *liveRoute // for what no route matches: the global rules alone
 }
@@ -57,10 +58,14 @@ func (b *builder) build(rules *config.Rules) (*table, error) {
 	global, globalErr := b.global(rules.Global)
 	keys, keysErr := plugin.NewKeys(rules.Consumers)
 	b.version++
-	t := &table{router: router}
+	t := &table{router: router, ssls: rules.SSLs}
 	errs := []error{routerErr, globalErr, keysErr}
 	limiters := map[limiterKey]*plugin.Limiter{}
 	for i := range rules.Routes {
+		if rules.Routes[i].Upstream.Secure && b.transports.Roots == nil {
+			errs = append(errs, fmt.Errorf("apisix.yaml: routes[%d] has an upstream over TLS, which nobody verifies: put proxy_ssl_verify on into the snippet "+
+				"of config.yaml, and its authority into apisix.ssl.ssl_trusted_certificate", i))
+		}
 		chain, err := plugin.Build(rules.Routes[i].Plugins, b.enabled)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("apisix.yaml: %w", err))
@@ -106,7 +111,7 @@ func (b *builder) route(r *config.Route, own, global *plugin.Chain, limiters map
 	}
 	counting := &plugin.Chain{Prometheus: either(own.Prometheus, global.Prometheus)}
 	live.status = b.counter(counting, label(r, counting.Prometheus))
-	live.proxy = proxy.New(r.Node, r.Timeout, b.transports.Get(r.Node, r.Timeout), b.log)
+	live.proxy = proxy.New(r.Upstream, r.Timeout, b.transports.Get(r.Upstream, r.Timeout), b.log)
 	return live
 }
 

@@ -33,7 +33,7 @@ func pool(t *testing.T, h http.HandlerFunc) (*direct, *httptest.Server, *atomic.
 		}
 	}
 	server.Start()
-	tr := newTransport(server.Listener.Addr().String(), config.Timeout{Connect: time.Second, Send: time.Second, Read: 5 * time.Second})
+	tr := newTransport(config.Upstream{Node: server.Listener.Addr().String()}, config.Timeout{Connect: time.Second, Send: time.Second, Read: 5 * time.Second}, nil)
 	t.Cleanup(func() { tr.close(); server.Close() })
 	return tr, server, opened
 }

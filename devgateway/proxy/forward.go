@@ -42,28 +42,31 @@ func exchangeOf(ctx context.Context) *Exchange {
 }
 
 // New makes the proxy to one upstream node. Its requests must carry an Exchange.
-func New(node string, timeout config.Timeout, transport http.RoundTripper, log *zap.Logger) *httputil.ReverseProxy {
+func New(upstream config.Upstream, timeout config.Timeout, transport http.RoundTripper, log *zap.Logger) *httputil.ReverseProxy {
 	errorLog, _ := zap.NewStdLogAt(log, zap.WarnLevel)
 	return &httputil.ReverseProxy{
-		Rewrite:   func(pr *httputil.ProxyRequest) { rewrite(pr, node) },
+		Rewrite:   func(pr *httputil.ProxyRequest) { rewrite(pr, upstream) },
 		Transport: transport,
 		ModifyResponse: func(res *http.Response) error {
 			finish(exchangeOf(res.Request.Context()), res, timeout)
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			fail(w, exchangeOf(r.Context()), err, log.With(zap.String("node", node)))
+			fail(w, exchangeOf(r.Context()), err, log.With(zap.String("node", upstream.Node)))
 		},
 		ErrorLog:   errorLog,
 		BufferPool: buffers,
 	}
 }
 
-func rewrite(pr *httputil.ProxyRequest, node string) {
+func rewrite(pr *httputil.ProxyRequest, upstream config.Upstream) {
 	x := exchangeOf(pr.In.Context())
 	x.in = pr.In
 	out := pr.Out
-	out.URL.Scheme, out.URL.Host, out.Host = "http", node, x.Host
+	out.URL.Scheme, out.URL.Host, out.Host = "http", upstream.Node, x.Host // TLS, if any, is the dialler's
+	if upstream.HostOfNode {
+		out.Host = upstream.Node
+	}
 	setTarget(out.URL, x.Target)
 	h := out.Header
 	h["X-Real-Ip"] = x.RemoteIP

@@ -3,6 +3,9 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -21,27 +24,30 @@ const (
 
 // Transports keeps one connection pool per node and timeouts; pools survive a reload of the routes.
 type Transports struct {
+	// Roots are the authorities of upstreams over TLS.
+	Roots *x509.CertPool
+
 	mu    sync.Mutex
 	pools map[poolKey]*direct
 }
 
 type poolKey struct {
-	node    string
-	timeout config.Timeout
+	upstream config.Upstream
+	timeout  config.Timeout
 }
 
-// Get returns the pool of a node, made at its first use.
-func (t *Transports) Get(node string, timeout config.Timeout) http.RoundTripper {
+// Get returns the pool of an upstream, made at its first use.
+func (t *Transports) Get(upstream config.Upstream, timeout config.Timeout) http.RoundTripper {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	key := poolKey{node, timeout}
+	key := poolKey{upstream, timeout}
 	if tr, ok := t.pools[key]; ok {
 		return tr
 	}
 	if t.pools == nil {
 		t.pools = map[poolKey]*direct{}
 	}
-	t.pools[key] = newTransport(node, timeout)
+	t.pools[key] = newTransport(upstream, timeout, t.Roots)
 	return t.pools[key]
 }
 
@@ -54,22 +60,39 @@ func (t *Transports) Close() {
 	}
 }
 
-func newTransport(node string, timeout config.Timeout) *direct {
+func newTransport(upstream config.Upstream, timeout config.Timeout, roots *x509.CertPool) *direct {
 	dialer := &net.Dialer{Timeout: timeout.Connect}
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := dialer.DialContext(ctx, network, addr)
 		if err != nil {
 			return nil, fmt.Errorf("connecting to the upstream: %w", err)
 		}
-		return &upstreamConn{Conn: c, send: timeout.Send}, nil
+		plain := &upstreamConn{Conn: c, send: timeout.Send}
+		if !upstream.Secure {
+			return plain, nil
+		}
+		return shakeHands(ctx, plain, upstream, roots, timeout.Connect)
 	}
-	return &direct{read: timeout.Read, pool: connections(node, dial), behind: &http.Transport{
+	return &direct{read: timeout.Read, pool: connections(upstream.Node, dial), behind: &http.Transport{
 		DialContext:           dial,
 		DisableCompression:    true,
 		MaxIdleConnsPerHost:   maxIdlePerNode,
 		IdleConnTimeout:       idleTimeout,
 		ResponseHeaderTimeout: timeout.Read,
 	}}
+}
+
+// shakeHands speaks TLS with an upstream, which must be who the node's address says.
+func shakeHands(ctx context.Context, c net.Conn, upstream config.Upstream, roots *x509.CertPool, most time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	host, _, _ := net.SplitHostPort(upstream.Node) // it was dialled
+	certificates, _ := upstream.Certificates()     // they were read with the file
+	secured := tls.Client(c, &tls.Config{ServerName: host, RootCAs: roots, Certificates: certificates, MinVersion: tls.VersionTLS12})
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("TLS handshake with the upstream: %w", errors.Join(err, c.Close()))
+	}
+	return secured, nil
 }
 
 func connections(node string, dial func(context.Context, string, string) (net.Conn, error)) *hop.Pool {

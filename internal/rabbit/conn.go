@@ -16,6 +16,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 )
 
 // Options of Open.
@@ -26,19 +28,22 @@ type Options struct {
 	Name string
 	// Log may be nil.
 	Log *zap.Logger
+	// TLS makes the connections where the URL says amqps; with the system's authorities unless it is set. Where it shows a
+	// certificate and the URL has no user, the broker takes the user from the certificate (SASL EXTERNAL).
+	TLS *tlsconf.Client
 }
 
 // Conn is a broker, its topology declared. Publishing and every Consume have a TCP connection of
 // their own, because a broker that runs short of memory or disk stops reading from connections that
 // publish, and acknowledgements would be stuck behind.
 type Conn struct {
-	url       string
+	to        endpoint
 	names     Names
 	name      string
 	log       *zap.Logger
 	link      *link // for publishing; keeps the topology
 	publisher *Publisher
-	frames    *frameCounter // nil where they can't be told, because of TLS
+	frames    *frameCounter
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -51,17 +56,13 @@ type Conn struct {
 // ends; an exchange or queue that exists with other properties is an error at once. After that the
 // connection recovers by itself, for ever, until Close.
 func Open(ctx context.Context, url string, o Options) (*Conn, error) {
-	uri, err := amqp.ParseURI(url)
+	to, err := endpointOf(url, o.TLS)
 	if err != nil {
-		// The library's error quotes the URL, and with it the password.
-		return nil, errors.New("the broker's URL is malformed: want amqp://user:password@host:port/vhost, reserved characters percent-encoded")
+		return nil, err
 	}
-	c := &Conn{url: url, names: NamesFor(o.Namespace), name: o.Name, log: o.Log, consumers: map[*consumer]*link{}}
+	c := &Conn{to: to, names: NamesFor(o.Namespace), name: o.Name, log: o.Log, frames: &frameCounter{}, consumers: map[*consumer]*link{}}
 	if c.log == nil {
 		c.log = zap.NewNop()
-	}
-	if uri.Scheme == "amqp" {
-		c.frames = &frameCounter{}
 	}
 	l, err := c.connect(ctx, func() (*link, func(*amqp.Connection) error) {
 		l := &link{name: c.name, log: c.log, frames: c.frames}
@@ -108,7 +109,7 @@ func (c *Conn) insistOnArchive(ctx context.Context) {
 func (c *Conn) declareArchive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
 	defer cancel()
-	return c.names.declareArchive(func() (*amqp.Connection, error) { return dialPlain(ctx, c.url, c.name+" declaring the archive") })
+	return c.names.declareArchive(func() (*amqp.Connection, error) { return dialPlain(ctx, c.to, c.name+" declaring the archive") })
 }
 
 // Names are those of the connection's namespace.
@@ -118,7 +119,7 @@ func (c *Conn) Names() Names { return c.names }
 func (c *Conn) connect(ctx context.Context, prepare func() (*link, func(*amqp.Connection) error)) (*link, error) {
 	for attempt := 0; ; attempt++ {
 		l, setup := prepare()
-		err := l.dial(ctx, c.url, setup)
+		err := l.dial(ctx, c.to, setup)
 		if err == nil {
 			return l, nil
 		}
@@ -178,11 +179,8 @@ func (c *Conn) Close() error {
 	return errors.Join(append(errs, c.link.close())...)
 }
 
-// Frames is how many AMQP frames were sent and received, over all connections. It is zero over TLS.
+// Frames is how many AMQP frames were sent and received, over all connections.
 func (c *Conn) Frames() (sent, received uint64) {
-	if c.frames == nil {
-		return 0, 0
-	}
 	return c.frames.sent.Load(), c.frames.received.Load()
 }
 

@@ -65,13 +65,13 @@ type link struct {
 	recoverMu  sync.Mutex
 	recovering bool
 
-	frames   *frameCounter // nil: not counted
+	frames   *frameCounter
 	socketMu sync.Mutex
 	socket   *socket
 }
 
 // dial makes one attempt. The setup opens channels and declares; it runs before the link counts as up.
-func (l *link) dial(ctx context.Context, url string, setup func(*amqp.Connection) error) error {
+func (l *link) dial(ctx context.Context, to endpoint, setup func(*amqp.Connection) error) error {
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.gone, l.lost, l.cause = make(chan struct{}), make(chan struct{}), ErrUnavailable
 	abort := context.AfterFunc(ctx, func() { l.cancel(); l.dropSocket() })
@@ -79,9 +79,10 @@ func (l *link) dial(ctx context.Context, url string, setup func(*amqp.Connection
 
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(l.name)
-	conn, err := amqp.DialConfig(url, amqp.Config{
+	conn, err := amqp.DialConfig(to.url, amqp.Config{
 		Properties: properties,
-		Dial:       l.dialSocket,
+		SASL:       to.sasl(),
+		Dial:       func(network, addr string) (net.Conn, error) { return l.dialSocket(to, network, addr) },
 		Recovery: &amqp.Recovery{
 			ReconnectionConfig:    &amqp.ReconnectionConfig{MaxRetryCount: 1}, // see link
 			ConnectionRecovery:    (*recovery)(l),
@@ -108,11 +109,11 @@ func (l *link) dial(ctx context.Context, url string, setup func(*amqp.Connection
 }
 
 // dialPlain makes a connection that does not recover, and breaks when ctx ends.
-func dialPlain(ctx context.Context, url, name string) (*amqp.Connection, error) {
+func dialPlain(ctx context.Context, to endpoint, name string) (*amqp.Connection, error) {
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
-	return amqp.DialConfig(url, amqp.Config{Properties: properties, Dial: func(network, addr string) (net.Conn, error) {
-		c, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
+	return amqp.DialConfig(to.url, amqp.Config{Properties: properties, SASL: to.sasl(), Dial: func(network, addr string) (net.Conn, error) {
+		c, err := to.dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
@@ -123,9 +124,8 @@ func dialPlain(ctx context.Context, url, name string) (*amqp.Connection, error) 
 }
 
 // dialSocket replaces the library's dialler, which can't be interrupted.
-func (l *link) dialSocket(network, addr string) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: dialTimeout}
-	c, err := dialer.DialContext(l.ctx, network, addr)
+func (l *link) dialSocket(to endpoint, network, addr string) (net.Conn, error) {
+	c, err := to.dial(l.ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -6,14 +6,30 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 )
 
 // most is far more than a key or a list of keys takes, in bytes.
 const most = 256 << 10
 
+// ErrName means that a file is named in a way that may as well be what should be in it. It is not told, then.
+var ErrName = errors.New("is not the absolute path of a file: begin it with /")
+
+// CheckName refuses what is no absolute path. Somebody may have put a secret where its file's name belongs.
+func CheckName(path string) error {
+	if !filepath.IsAbs(path) || strings.ContainsAny(path, "\r\n") {
+		return ErrName
+	}
+	return nil
+}
+
 // Read returns a file's content. It refuses a file that others can read or a group can change: what is in it would be no secret.
 // Its errors name the file, and never what is in it.
 func Read(path string) ([]byte, error) {
+	if err := CheckName(path); err != nil {
+		return nil, err
+	}
 	info, err := os.Stat(path)
 	var fault *fs.PathError
 	switch {

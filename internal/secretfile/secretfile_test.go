@@ -39,3 +39,11 @@ func TestWhatIsNoFileIsNamed(t *testing.T) {
 	_, err := secretfile.Read(big)
 	require.ErrorContains(t, err, "more than")
 }
+
+func TestASecretInThePlaceOfItsFileIsNotTold(t *testing.T) {
+	for _, path := range []string{"hunter2", "./hunter2", "-----BEGIN PRIVATE KEY-----\nhunter2", "/hunter2\n", ""} {
+		_, err := secretfile.Read(path)
+		require.ErrorIs(t, err, secretfile.ErrName)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+}

@@ -3,6 +3,7 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -82,10 +83,18 @@ func (a *App) Fail(err error) {
 
 // Listen serves a handler on an address and returns the address it got; port 0 picks a free one.
 func (a *App) Listen(name, address string, handler http.Handler) (string, error) {
+	return a.ListenTLS(name, address, nil, handler)
+}
+
+// ListenTLS is Listen over TLS, unless the configuration is nil.
+func (a *App) ListenTLS(name, address string, secure *tls.Config, handler http.Handler) (string, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return "", fmt.Errorf("listening for %s: %w", name, err)
+	}
+	if secure != nil {
+		listener = tls.NewListener(listener, secure)
 	}
 	server := a.server(name, handler)
 	done := make(chan struct{})
@@ -103,7 +112,7 @@ func (a *App) Listen(name, address string, handler http.Handler) (string, error)
 		<-done
 		return err
 	})
-	a.Log.Info("listening", zap.String("for", name), zap.Stringer("address", listener.Addr()))
+	a.Log.Info("listening", zap.String("for", name), zap.Stringer("address", listener.Addr()), zap.Bool("tls", secure != nil))
 	return listener.Addr().String(), nil
 }
 

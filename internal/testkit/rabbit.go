@@ -46,8 +46,12 @@ func skip(t testing.TB, reason string) {
 // across restarts and listens on loopback only.
 type Broker struct {
 	URL string
+	// SecureURL is where it wants clients of an authority, over TLS; see StartSecureRabbit. It has no user in it.
+	SecureURL string
 
 	dir        string
+	plugins    string
+	conf       string
 	port, dist int
 	epmdPort   int
 	epmd       *process
@@ -71,6 +75,36 @@ func StartRabbit(t testing.TB) *Broker {
 	return b
 }
 
+// StartSecureRabbit is StartRabbit with a listener that wants clients of the authority, over TLS; its certificate is for localhost.
+// A client whose certificate is for "guest" may sign in with it alone (SASL EXTERNAL).
+func StartSecureRabbit(t testing.TB, a *Authority) *Broker {
+	t.Helper()
+	if !RabbitInstalled() {
+		skip(t, rabbitServer+" is not installed: apt-get install rabbitmq-server, or run through make test")
+	}
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := a.Files(t, "rabbitmq")
+	b := &Broker{dir: t.TempDir(), SecureURL: fmt.Sprintf("amqps://localhost:%d/", port), plugins: "[rabbitmq_auth_mechanism_ssl].\n"}
+	b.conf = fmt.Sprintf(`listeners.ssl.1 = 127.0.0.1:%d
+ssl_options.cacertfile = %s
+ssl_options.certfile = %s
+ssl_options.keyfile = %s
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+ssl_cert_login_from = common_name
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = EXTERNAL
+`, port, f.CA, f.Cert, f.Key)
+	t.Cleanup(b.Close)
+	if err := errors.Join(b.prepare(), b.start()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // RabbitInstalled says whether NewBroker can work here.
 func RabbitInstalled() bool {
 	_, err := os.Stat(rabbitServer)
@@ -79,7 +113,7 @@ func RabbitInstalled() bool {
 
 // NewBroker is StartRabbit for a TestMain: it keeps everything in dir, and its caller has to Close it.
 func NewBroker(dir string) (*Broker, error) {
-	b := &Broker{dir: dir}
+	b := &Broker{dir: dir, plugins: "[].\n"}
 	if err := b.prepare(); err != nil {
 		return nil, fmt.Errorf("preparing a broker: %w", err)
 	}
@@ -91,8 +125,8 @@ func NewBroker(dir string) (*Broker, error) {
 }
 
 func (b *Broker) prepare() error {
-	// An empty list of plugins, and an empty configuration instead of the machine's.
-	files := map[string]string{"plugins": "[].\n", "rabbitmq.conf": "", "env.conf": ""}
+	// Instead of the machine's own.
+	files := map[string]string{"plugins": b.plugins, "rabbitmq.conf": b.conf, "env.conf": ""}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o600); err != nil {
 			return err

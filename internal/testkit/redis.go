@@ -46,12 +46,17 @@ type RedisServer struct {
 // StartRedis runs a private Redis until the test ends. See Redis for when it skips.
 func StartRedis(t testing.TB) *RedisServer {
 	t.Helper()
+	return startRedisWith(t)
+}
+
+func startRedisWith(t testing.TB, more ...string) *RedisServer {
+	t.Helper()
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
 		skip(t, "redis-server is not installed: apt-get install redis-server, or set REDIS_URL")
 	}
 	for try := 1; ; try++ {
-		r, err := startRedis(t.TempDir(), binary)
+		r, err := startRedis(t.TempDir(), binary, more...)
 		if err == nil {
 			t.Cleanup(r.Stop)
 			return r
@@ -62,16 +67,31 @@ func StartRedis(t testing.TB) *RedisServer {
 	}
 }
 
+// StartSecureRedis runs a private Redis that wants clients of the authority, over TLS, until the test ends. Its certificate is
+// for localhost. See Redis for when it skips.
+func StartSecureRedis(t testing.TB, a *Authority) *RedisServer {
+	t.Helper()
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := a.Files(t, "redis")
+	r := startRedisWith(t, "--tls-port", strconv.Itoa(port), "--tls-auth-clients", "yes",
+		"--tls-ca-cert-file", files.CA, "--tls-cert-file", files.Cert, "--tls-key-file", files.Key)
+	r.URL = fmt.Sprintf("rediss://localhost:%d/0", port)
+	return r
+}
+
 // Stop ends the server. Doing it again is harmless.
 func (r *RedisServer) Stop() { r.server.end(syscall.SIGKILL) }
 
-func startRedis(dir, binary string) (*RedisServer, error) {
+func startRedis(dir, binary string, more ...string) (*RedisServer, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, fmt.Errorf("finding a port for Redis: %w", err)
 	}
-	server, err := run(dir, "redis", nil, binary,
-		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir)
+	plain := []string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir}
+	server, err := run(dir, "redis", nil, binary, append(plain, more...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,12 @@ type Files struct {
 // WEBHOOK_REDIS_CA.
 type Where struct{ Variable, URL, Prefix string }
 
+// Redis is where REDIS_URL is.
+func Redis(url string) Where { return Where{"REDIS_URL", url, "WEBHOOK_REDIS_"} }
+
+// AMQP is where AMQP_URL is.
+func AMQP(url string) Where { return Where{"AMQP_URL", url, "WEBHOOK_AMQP_"} }
+
 // Client makes the connections to one server. Its zero value believes the system's authorities and shows no certificate. It is
 // safe for concurrent use.
 type Client struct{ source *source }
@@ -91,10 +97,26 @@ func (c *Client) config(server string) *tls.Config {
 		m = c.source.current()
 	}
 	config := &tls.Config{ServerName: server, RootCAs: m.roots, MinVersion: tls.VersionTLS12}
-	if m.pair != nil {
-		// Always this one: the library would show none where the server's list of authorities lacks its issuer, and the server would
-		// say that there is none.
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return m.pair, nil }
+	// Always this certificate: the library would show none where the server's list of authorities lacks its issuer, and the server
+	// would say that there is none.
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if m.pair == nil {
+			c.missed()
+			return &tls.Certificate{}, nil
+		}
+		return m.pair, nil
 	}
 	return config
+}
+
+// missed says once that a server asked for a certificate. One that insists refuses only after the handshake, often with no more
+// than a broken connection.
+func (c *Client) missed() {
+	if c.source == nil {
+		return
+	}
+	c.source.asked.Do(func() {
+		c.source.log.Warn("the server asks for a client certificate, and there is none: if it refuses the connection, set both variables",
+			zap.String("certificate", c.source.names.cert.variable), zap.String("key", c.source.names.key.variable))
+	})
 }

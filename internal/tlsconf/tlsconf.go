@@ -37,6 +37,7 @@ type texts [3][]byte
 type source struct {
 	names names
 	log   *zap.Logger
+	asked sync.Once // for a certificate that there is not
 
 	mu    sync.Mutex
 	texts texts
@@ -115,6 +116,9 @@ func (f file) read(from func(string) ([]byte, error)) ([]byte, error) {
 }
 
 func readPublic(path string) ([]byte, error) {
+	if err := secretfile.CheckName(path); err != nil {
+		return nil, err
+	}
 	text, err := os.ReadFile(path)
 	var fault *fs.PathError
 	if errors.As(err, &fault) {

@@ -237,6 +237,7 @@ func TestAllFaultsOfTheFilesAreToldAtOnceWithoutWhatIsInThem(t *testing.T) {
 	}{
 		"no files":            {tlsconf.Files{CA: "/no/ca", Cert: "/no/cert", Key: "/no/key"}, []string{"WEBHOOK_REDIS_CA: /no/ca", "WEBHOOK_REDIS_CERT: /no/cert", "WEBHOOK_REDIS_KEY: /no/key"}},
 		"no PEM":              {tlsconf.Files{CA: secret, Cert: secret, Key: secret}, []string{"WEBHOOK_REDIS_CA: " + secret, "WEBHOOK_REDIS_CERT and WEBHOOK_REDIS_KEY: " + secret}},
+		"no names":            {tlsconf.Files{CA: "hunter2", Cert: "-----BEGIN hunter2", Key: "hunter2"}, []string{"WEBHOOK_REDIS_CA: is not the absolute path", "WEBHOOK_REDIS_CERT: is not", "WEBHOOK_REDIS_KEY: is not"}},
 		"no key":              {tlsconf.Files{CA: "/no/ca", Cert: good.Cert}, []string{"WEBHOOK_REDIS_KEY is missing", "WEBHOOK_REDIS_CA: /no/ca"}},
 		"no certificate":      {tlsconf.Files{Key: good.Key}, []string{"WEBHOOK_REDIS_CERT is missing"}},
 		"of another key":      {tlsconf.Files{Cert: good.Cert, Key: f.put("other", other)}, []string{"does not match"}},
@@ -297,6 +298,21 @@ func TestWithoutAClientAuthorityClientsNeedNoCertificate(t *testing.T) {
 	greeting, _, err := meet(t, newClient(t, tlsconf.Files{CA: newFolder(t).put("ca", ours.PEM())}, zap.NewNop()), "127.0.0.1", serve(t, config))
 	require.NoError(t, err)
 	require.Equal(t, "nobody", greeting)
+}
+
+func TestAServerThatAsksForACertificateInVainIsLogged(t *testing.T) {
+	ours := testkit.NewAuthority(t)
+	config, err := tlsconf.NewServer("WEBHOOK_TLS_", newFolder(t).server(ours, ours, nil), zap.NewNop())
+	require.NoError(t, err)
+	port := serve(t, config)
+	core, logs := observer.New(zap.WarnLevel)
+	client := newClient(t, tlsconf.Files{CA: newFolder(t).put("ca", ours.PEM())}, zap.New(core))
+	for range 3 {
+		_, _, err = meet(t, client, "localhost", port)
+		require.Error(t, err)
+	}
+	require.Equal(t, 1, logs.Len())
+	require.Equal(t, "WEBHOOK_REDIS_CERT", logs.All()[0].ContextMap()["certificate"])
 }
 
 func TestTheZeroClientBelievesTheSystem(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
@@ -15,6 +16,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/listener"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/replay"
@@ -23,6 +25,8 @@ import (
 type config struct {
 	RedisURL      string        `env:"REDIS_URL,required,notEmpty"`
 	AMQPURL       string        `env:"AMQP_URL,required,notEmpty"`
+	RedisFiles    tlsconf.Files `envPrefix:"WEBHOOK_REDIS_"`
+	AMQPFiles     tlsconf.Files `envPrefix:"WEBHOOK_AMQP_"`
 	MetricsListen string        `env:"WEBHOOK_METRICS_LISTEN" envDefault:"127.0.0.1:8083"`
 	Shutdown      time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
 	ReplayRate    float64       `env:"WEBHOOK_REPLAY_RATE" envDefault:"100"`
@@ -46,10 +50,11 @@ func main() {
 
 // start returns the address of health and metrics.
 func start(_ context.Context, c config, app *service.App) (address string, err error) {
-	if err := c.check(); err != nil {
+	redis, amqp, err := c.check(app.Log)
+	if err != nil {
 		return "", err
 	}
-	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace})
+	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace, TLS: redis})
 	if err != nil {
 		return "", err
 	}
@@ -63,7 +68,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	known := catalogue.New(kept, app.Log)
 	app.Go("catalogue", known.Run)
 
-	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "event-listener", Log: app.Log})
+	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "event-listener", Log: app.Log, TLS: amqp})
 	subscriptions := index.New(kept, app.Log)
 	app.Go("index", func(ctx context.Context) error { subscriptions.Run(ctx); return nil })
 	filters := expr.NewCache(filtersKept)
@@ -89,7 +94,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 }
 
 // check finds all faults at once.
-func (c config) check() error {
+func (c config) check(log *zap.Logger) (redis, amqp *tlsconf.Client, err error) {
 	var errs []error
 	if c.Shutdown <= 0 {
 		errs = append(errs, errors.New("WEBHOOK_SHUTDOWN_TIMEOUT: must be positive, as in 20s"))
@@ -97,5 +102,7 @@ func (c config) check() error {
 	if !(c.ReplayRate > 0) { // neither is NaN
 		errs = append(errs, errors.New("WEBHOOK_REPLAY_RATE: must be positive: deliveries per second, as in 100"))
 	}
-	return errors.Join(errs...)
+	redis, redisErr := tlsconf.NewClient(tlsconf.Redis(c.RedisURL), c.RedisFiles, log)
+	amqp, amqpErr := tlsconf.NewClient(tlsconf.AMQP(c.AMQPURL), c.AMQPFiles, log)
+	return redis, amqp, errors.Join(append(errs, redisErr, amqpErr)...)
 }

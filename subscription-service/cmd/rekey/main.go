@@ -16,17 +16,20 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 )
 
 type config struct {
-	RedisURL    string `env:"REDIS_URL,required,notEmpty"`
-	Keyring     string `env:"WEBHOOK_KEYRING"`
-	KeyringFile string `env:"WEBHOOK_KEYRING_FILE"`
+	RedisURL    string        `env:"REDIS_URL,required,notEmpty"`
+	RedisFiles  tlsconf.Files `envPrefix:"WEBHOOK_REDIS_"`
+	Keyring     string        `env:"WEBHOOK_KEYRING"`
+	KeyringFile string        `env:"WEBHOOK_KEYRING_FILE"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -69,7 +72,11 @@ func run(ctx context.Context, c config, check bool, perSecond float64, out io.Wr
 	if err != nil {
 		return err
 	}
-	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace, Keyring: keys})
+	secure, err := tlsconf.NewClient(tlsconf.Redis(c.RedisURL), c.RedisFiles, zap.NewNop())
+	if err != nil {
+		return err
+	}
+	kept, err := store.Open(store.Options{URL: c.RedisURL, Namespace: c.Namespace, Keyring: keys, TLS: secure})
 	if err != nil {
 		return err
 	}

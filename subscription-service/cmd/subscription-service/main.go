@@ -3,10 +3,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
@@ -16,22 +19,28 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/api"
 )
 
 type config struct {
-	RedisURL    string   `env:"REDIS_URL,required,notEmpty"`
-	AMQPURL     string   `env:"AMQP_URL,required,notEmpty"`
-	GatewayKey  string   `env:"WEBHOOK_GATEWAY_KEY,required,notEmpty"`
-	AdminToken  string   `env:"WEBHOOK_ADMIN_TOKEN"`
-	AdminTokens []string `env:"WEBHOOK_ADMIN_TOKENS"`
-	Keyring     string   `env:"WEBHOOK_KEYRING"`
-	KeyringFile string   `env:"WEBHOOK_KEYRING_FILE"`
-	AllowCIDRs  []string `env:"WEBHOOK_ALLOW_CIDRS"`
-	AllowHTTP   bool     `env:"WEBHOOK_ALLOW_HTTP"`
-	DNS         string   `env:"WEBHOOK_DNS"`
-	Listen      string   `env:"WEBHOOK_LISTEN" envDefault:"127.0.0.1:8081"`
-	AdminListen string   `env:"WEBHOOK_ADMIN_LISTEN" envDefault:"127.0.0.1:8082"`
+	RedisURL    string        `env:"REDIS_URL,required,notEmpty"`
+	AMQPURL     string        `env:"AMQP_URL,required,notEmpty"`
+	GatewayKey  string        `env:"WEBHOOK_GATEWAY_KEY"`
+	GatewayKeys string        `env:"WEBHOOK_GATEWAY_KEY_FILE"`
+	AdminToken  string        `env:"WEBHOOK_ADMIN_TOKEN"`
+	AdminTokens []string      `env:"WEBHOOK_ADMIN_TOKENS"`
+	AllowCIDRs  []string      `env:"WEBHOOK_ALLOW_CIDRS"`
+	AllowHTTP   bool          `env:"WEBHOOK_ALLOW_HTTP"`
+	RedisFiles  tlsconf.Files `envPrefix:"WEBHOOK_REDIS_"`
+	AMQPFiles   tlsconf.Files `envPrefix:"WEBHOOK_AMQP_"`
+	// TLS is that of the gateway's listener.
+	TLS         tlsconf.ServerFiles `envPrefix:"WEBHOOK_TLS_"`
+	Listen      string              `env:"WEBHOOK_LISTEN" envDefault:"127.0.0.1:8081"`
+	AdminListen string              `env:"WEBHOOK_ADMIN_LISTEN" envDefault:"127.0.0.1:8082"`
+	Keyring     string              `env:"WEBHOOK_KEYRING"`
+	KeyringFile string              `env:"WEBHOOK_KEYRING_FILE"`
+	DNS         string              `env:"WEBHOOK_DNS"`
 	// What a consumer may use that has no limits of its own: calls and events per second, subscriptions.
 	Rate          int   `env:"WEBHOOK_CONSUMER_RATE" envDefault:"1000"`
 	EventRate     int   `env:"WEBHOOK_CONSUMER_EVENT_RATE" envDefault:"20000"`
@@ -56,15 +65,16 @@ func main() {
 type addresses struct{ gateway, admin string }
 
 func start(_ context.Context, c config, app *service.App) (at addresses, err error) {
-	made, err := c.check()
+	made, err := c.check(app.Log)
 	if err != nil {
 		return at, err
 	}
 	app.Metrics.MustRegister(made.keyring)
 	app.Go("key ring", func(ctx context.Context) error { return made.keyring.Run(ctx, app.Log) })
+	app.Go("keys", func(ctx context.Context) error { return c.keys().Follow(ctx, made.signer, app.Log) })
 	kept, err := store.Open(store.Options{
 		URL: c.RedisURL, Namespace: c.Namespace, Service: "subscription-service", AuditEntries: c.AuditEntries, MaxSubscriptions: c.Subscriptions,
-		Keyring: made.keyring,
+		Keyring: made.keyring, TLS: made.redis,
 	})
 	if err != nil {
 		return at, err
@@ -75,7 +85,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.ObserveRedis(kept.Traffic)
 
 	// Subscribing needs no broker, so the service does not wait for it.
-	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "subscription-service", Log: app.Log})
+	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "subscription-service", Log: app.Log, TLS: made.amqp})
 	app.Go("rabbitmq", func(ctx context.Context) error { return link.Run(ctx, broker.Hold) })
 	app.Health.Check("rabbitmq", link.Ready)
 
@@ -93,41 +103,49 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	if at.admin, err = app.Listen("admin", c.AdminListen, handlers.Admin); err != nil {
 		return at, err
 	}
-	at.gateway, err = app.Listen("gateway", c.Listen, handlers.Gateway)
+	at.gateway, err = app.ListenTLS("gateway", c.Listen, made.listener, handlers.Gateway)
 	return at, err
 }
 
 // mostOfAny is the highest limit that can be set.
 const mostOfAny = 100_000_000
 
-// parts are what the environment makes.
+// keys are those of the statements about callers.
+func (c config) keys() service.Keys {
+	return service.Keys{Variable: "WEBHOOK_GATEWAY_KEY", Value: c.GatewayKey, File: c.GatewayKeys}
+}
+
+// parts are what the configuration makes.
 type parts struct {
-	signer   *contract.Signer
-	policy   *guard.Policy
-	resolver *net.Resolver
-	admins   api.Admins
-	keyring  *keyring.Keyring
+	signer      *contract.Signer
+	policy      *guard.Policy
+	resolver    *net.Resolver
+	admins      api.Admins
+	keyring     *keyring.Keyring
+	redis, amqp *tlsconf.Client
+	listener    *tls.Config // nil: without TLS
 }
 
 // check reports every fault of the values at once, without the values.
-func (c config) check() (made parts, err error) {
+func (c config) check(log *zap.Logger) (made parts, err error) {
+	var errs [8]error
+	made.signer, errs[0] = c.keys().Signer()
+	if made.policy, err = guard.New(c.AllowCIDRs, c.AllowHTTP); err != nil {
+		errs[1] = fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", err)
+	}
+	made.admins, errs[2] = api.ParseAdmins(c.AdminToken, c.AdminTokens)
+	if made.resolver, err = guard.NewResolver(c.DNS); err != nil {
+		errs[6] = fmt.Errorf("WEBHOOK_DNS: %w", err)
+	}
+	made.keyring, errs[7] = keyring.Load(c.Keyring, c.KeyringFile)
+	made.redis, errs[3] = tlsconf.NewClient(tlsconf.Redis(c.RedisURL), c.RedisFiles, log)
+	made.amqp, errs[4] = tlsconf.NewClient(tlsconf.AMQP(c.AMQPURL), c.AMQPFiles, log)
+	made.listener, errs[5] = tlsconf.NewServer("WEBHOOK_TLS_", c.TLS, log)
+	return made, errors.Join(append(errs[:], c.checkLimits())...)
+}
+
+func (c config) checkLimits() error {
 	var errs []error
-	made.signer, err = contract.NewSigner([]byte(c.GatewayKey), time.Now)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("WEBHOOK_GATEWAY_KEY: %w", err))
-	}
-	made.policy, err = guard.New(c.AllowCIDRs, c.AllowHTTP)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", err))
-	}
-	made.resolver, err = guard.NewResolver(c.DNS)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("WEBHOOK_DNS: %w", err))
-	}
-	made.admins, err = api.ParseAdmins(c.AdminToken, c.AdminTokens)
-	if err != nil {
-		errs = append(errs, err)
-	}
 	for name, value := range map[string]int64{
 		"WEBHOOK_CONSUMER_RATE": int64(c.Rate), "WEBHOOK_CONSUMER_EVENT_RATE": int64(c.EventRate),
 		"WEBHOOK_CONSUMER_SUBSCRIPTIONS": int64(c.Subscriptions), "WEBHOOK_AUDIT_ENTRIES": c.AuditEntries,
@@ -136,8 +154,5 @@ func (c config) check() (made parts, err error) {
 			errs = append(errs, fmt.Errorf("%s: use 1 to %d", name, mostOfAny))
 		}
 	}
-	if made.keyring, err = keyring.Load(c.Keyring, c.KeyringFile); err != nil {
-		errs = append(errs, err)
-	}
-	return made, errors.Join(errs...)
+	return errors.Join(errs...)
 }
