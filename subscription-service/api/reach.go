@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 )
 
@@ -35,10 +36,14 @@ func (r reach) check(ctx context.Context, callbackURL string) error {
 	return nil
 }
 
-// kept refuses to call the URL of a subscription.
-func (r reach) kept(ctx context.Context, callbackURL string) error {
-	if err := r.check(ctx, callbackURL); err != nil {
-		return huma.Error409Conflict("the subscription's callback_url may not be called: change it", urlFaults("callback_url", err)...)
+// kept refuses to call where a subscription leads.
+func (r reach) kept(ctx context.Context, sub contract.Subscription) error {
+	var errs []error
+	for _, u := range urlsOf(sub) {
+		errs = append(errs, urlFaults(u.field, r.check(ctx, u.url))...)
+	}
+	if len(errs) > 0 {
+		return huma.Error409Conflict("the subscription leads where nothing may be called: change it", errs...)
 	}
 	return nil
 }

@@ -99,6 +99,19 @@ func TestAReboundHostGetsNoTestAndIsNotResumed(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, w.as(acme, "DELETE", path, nil).status)
 }
 
+func TestTheHostOfATokenURLIsVettedToo(t *testing.T) {
+	w := newWorld(t)
+	acme := w.consumer("acme", "orders")
+	w.dns.set("login.example", "10.0.0.1")
+	body := map[string]any{"callback_url": hook, "auth": oauth2Auth(nil)}
+	require.Contains(t, w.as(acme, "POST", "/orders/subscribe", body).problem(t, http.StatusUnprocessableEntity)["body.auth.token_url"], "use a public one")
+	w.dns.set("login.example", "93.184.216.34")
+	id := w.as(acme, "POST", "/orders/subscribe", body).text(t, "id")
+	w.dns.set("login.example", "93.184.216.34", "10.0.0.1")
+	require.Contains(t, w.as(acme, "POST", "/orders/subscribe/"+id+"/test", nil).problem(t, http.StatusConflict)["auth.token_url"], "use a public one")
+	require.Empty(t, w.publisher.take())
+}
+
 func TestAfterANetworkIsClosedItIsNotCalledAgain(t *testing.T) {
 	redis, namespace := testkit.Redis(t), testkit.Namespace(t)
 	before := newWorldIn(t, redis, namespace)

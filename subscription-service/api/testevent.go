@@ -44,7 +44,7 @@ func (t testEvents) send(ctx context.Context, in *Own) (*testAnswer, error) {
 	if err := mustBeActive(sub); err != nil {
 		return nil, err
 	}
-	if err := t.reach.kept(ctx, sub.CallbackURL); err != nil {
+	if err := t.reach.kept(ctx, sub); err != nil {
 		return nil, err
 	}
 	now := moment(t.now())
