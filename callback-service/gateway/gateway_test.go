@@ -84,6 +84,29 @@ func TestAMethodIsStatedAndAnAnswerIsKeptWhenAskedFor(t *testing.T) {
 	require.Equal(t, http.MethodOptions, stated.Method)
 }
 
+// Whoever tries again, as after a connection that broke, states it anew: the gateway takes a statement once.
+func TestEachTryHasAStatementOfItsOwn(t *testing.T) {
+	statements := make(chan string, 2)
+	c, signer := client(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		statements <- r.Header.Get(contract.HeaderStatement)
+		if len(statements) == 1 {
+			panic(http.ErrAbortHandler)
+		}
+	})
+	_, err := c.Do(context.Background(), call())
+	require.Error(t, err, "and not sent a second time by the pool")
+	require.Len(t, statements, 1)
+	_, err = c.Do(context.Background(), call())
+	require.NoError(t, err)
+	first, err := signer.VerifyCallback(<-statements)
+	require.NoError(t, err)
+	second, err := signer.VerifyCallback(<-statements)
+	require.NoError(t, err)
+	require.NotEqual(t, first.Statement, second.Statement)
+	require.Equal(t, first.Delivery, second.Delivery)
+}
+
 func TestAnAnswerOfTheGatewayItselfHasNoOutcome(t *testing.T) {
 	c, _ := client(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	answer, err := c.Do(context.Background(), call())

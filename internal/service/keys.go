@@ -90,6 +90,7 @@ type following struct {
 	log    *zap.Logger
 	last   []byte
 	fault  string
+	read   bool
 }
 
 func (f *following) look() {
@@ -118,12 +119,16 @@ func (f *following) take(text []byte) error {
 }
 
 func (f *following) say(err error) {
+	ids := zap.Strings("ids", f.signer.KeyIDs())
 	switch {
-	case err == nil:
+	case err == nil && !f.read:
+		f.read, f.fault = true, ""
+		f.log.Info("the keys of statements were read", zap.String("from", f.given()), ids)
+	case err == nil: // whoever replaces them waits for it, also where the level is warn
 		f.fault = ""
-		f.log.Info("the keys of statements were read", zap.String("from", f.given()), zap.Strings("ids", f.signer.KeyIDs()))
+		f.log.Warn("the keys of statements were replaced", zap.String("from", f.given()), ids)
 	case err.Error() != f.fault:
 		f.fault = err.Error()
-		f.log.Error("the new keys of statements are not used: those before stay", zap.Strings("ids", f.signer.KeyIDs()), zap.Error(err))
+		f.log.Error("the new keys of statements are not used: those before stay", ids, zap.Error(err))
 	}
 }
