@@ -50,6 +50,8 @@ func TestNoSecretIsInALogAMetricAQueueOrAnAnswer(t *testing.T) {
 		seen[name] = fmt.Sprint(answer.Header, string(answer.Body))
 	}
 	ask("a wrong key", s.Consumer(wrongKey), "GET", s.path(), nil)
+	ask("a token", s.Consumer("").With("Authorization", "Bearer eyJ.token-"+s.resource+".x"), "GET", s.path(), nil)
+	ask("a key and a token", s.consumer.With("Authorization", "Bearer eyJ.token-"+s.resource+".x"), "GET", s.path(), nil)
 	ask("a bad statement", s.consumer.With("X-Webhook-Statement", "eyJ.statement-"+s.resource+".x"), "GET", s.path(), nil)
 	ask("a bad URL", s.consumer, "POST", s.path(), `{"callback_url":"https://me:`+password+`@example.com/"}`)
 	ask("a bad auth", s.consumer, "POST", s.path(), `{"callback_url":"https://example.com/","auth":{"type":"bearer","token":"`+bearer+`","x":1}}`)
@@ -73,7 +75,7 @@ func TestNoSecretIsInALogAMetricAQueueOrAnAnswer(t *testing.T) {
 		"the API key": key, "a wrong API key": wrongKey, "the bearer token": bearer, "the password": password,
 		"a signing secret": strings.TrimPrefix(secretOne, "whsec_"), "another signing secret": strings.TrimPrefix(secretTwo, "whsec_"),
 		"a client secret": client, "a secret header": apiKey, "an access token": granted, "a private key": strings.Split(private, "\n")[1],
-		"the admin token": s.AdminToken, "a wrong admin token": "admin-" + s.resource, "a statement": "statement-" + s.resource,
+		"the admin token": s.AdminToken, "a wrong admin token": "admin-" + s.resource, "a statement": "statement-" + s.resource, "a token": "token-" + s.resource,
 	}
 	for name, value := range ownSecrets(t) {
 		secrets[name] = value

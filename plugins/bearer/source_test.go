@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -116,6 +118,34 @@ func TestAFetchFollowsNoRedirect(t *testing.T) {
 	b.issuer.Answer(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL(), http.StatusFound) })
 	b.want(t, "no keys", elsewhere.Token(t, testkit.KeyRSA, "acme", nil))
 	if n := elsewhere.Fetches.Load(); n != 0 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+func TestAnIssuerWithACertificateOfNobodyTrustedIsNotBelieved(t *testing.T) {
+	b, stranger := setUp(t), testkit.NewIssuer(t, issuerName)
+	impostor := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(stranger.JWKS())) }))
+	impostor.Config.ErrorLog = log.New(io.Discard, "", 0)
+	impostor.StartTLS()
+	defer impostor.Close()
+	issuers := checked(t, IssuerSettings{Issuer: issuerName, Audience: testkit.Audience, JWKSURL: impostor.URL})
+	if got := b.outcomeOf(issuers, stranger.Token(t, testkit.KeyEd, "acme", nil)); got != "no keys" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestSettingsThatAreReadAgainFetchNoKeysAgain(t *testing.T) {
+	b := setUp(t)
+	for range 20 {
+		again := checked(t, IssuerSettings{Issuer: issuerName, Audience: testkit.Audience, JWKSURL: b.issuer.URL()})
+		if err := b.Adopt(again); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.outcomeOf(again, b.token(t, nil)); got != "acme" {
+			t.Fatalf("got %s", got)
+		}
+	}
+	if n := b.issuer.Fetches.Load(); n != 1 {
 		t.Errorf("%d fetches", n)
 	}
 }
