@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/consent"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/delivery"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
@@ -39,6 +40,11 @@ type config struct {
 	DisableAfter time.Duration `env:"WEBHOOK_DISABLE_AFTER" envDefault:"120h"`
 	AuditEntries int64         `env:"WEBHOOK_AUDIT_ENTRIES" envDefault:"100000"`
 	Shutdown     time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
+	// Origin and PublicURL are what endpoints learn of this installation; see contract.NewSender.
+	Origin    string `env:"WEBHOOK_ORIGIN"`
+	PublicURL string `env:"WEBHOOK_PUBLIC_URL"`
+	// Questions are the waits between questions for an endpoint's consent.
+	Questions []time.Duration `env:"WEBHOOK_VERIFICATION_SCHEDULE" envDefault:"5s,30s,2m,10m"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -62,10 +68,11 @@ func main() {
 
 // start returns the address of health and metrics.
 func start(_ context.Context, c config, app *service.App) (address string, err error) {
-	client, keys, err := c.check()
+	made, err := c.check()
 	if err != nil {
 		return "", err
 	}
+	client, keys := made.client, made.keyring
 	app.OnStop("gateway connections", func(context.Context) error { client.Close(); return nil })
 	app.Metrics.MustRegister(keys)
 	app.Go("key ring", func(ctx context.Context) error { return keys.Run(ctx, app.Log) })
@@ -86,7 +93,13 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	engine := delivery.New(delivery.Options{
 		Store: kept, Gateway: client, Transforms: expr.NewCache(transformsKept), Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
 		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
+		Origin: made.sender.Origin,
 	})
+	asker := consent.New(consent.Options{
+		Store: kept, Gateway: client, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Signer: made.signer, Sender: made.sender, Waits: c.Questions,
+		Timeouts: c.policy().Timeouts, Log: app.Log, Metrics: consent.NewMetrics(app.Metrics), Now: time.Now,
+	})
+	app.Go("consents", asker.Run)
 	app.Health.Check("gateway", engine.Ready)
 	app.Go("deliveries", func(ctx context.Context) error {
 		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error { return engine.Run(ctx, conn) })
@@ -110,11 +123,40 @@ func (c config) policy() contract.DeliveryPolicy {
 // connectTimeout bounds DNS, TCP and TLS of an attempt.
 const connectTimeout = 5 * time.Second
 
+// parts are what the values make.
+type parts struct {
+	signer  *contract.Signer
+	client  *gateway.Client
+	sender  contract.Sender
+	keyring *keyring.Keyring
+}
+
 // check reports every fault of the values at once, without the values.
-func (c config) check() (*gateway.Client, *keyring.Keyring, error) {
+func (c config) check() (made parts, err error) {
+	errs := c.bounds()
+	if made.signer, err = contract.NewSigner([]byte(c.CallbackKey), time.Now); err != nil {
+		errs = append(errs, fmt.Errorf("WEBHOOK_CALLBACK_KEY: %w", err))
+	}
+	if made.client, err = gateway.New(c.GatewayURL, made.signer, c.InFlight); err != nil {
+		errs = append(errs, fmt.Errorf("WEBHOOK_GATEWAY_URL: %w", err))
+	}
+	if made.sender, err = contract.NewSender(c.Origin, c.PublicURL); err != nil {
+		errs = append(errs, err)
+	}
+	if made.keyring, err = keyring.Load(c.Keyring, c.KeyringFile); err != nil {
+		errs = append(errs, err)
+	}
+	return made, errors.Join(errs...)
+}
+
+func (c config) bounds() []error {
 	var errs []error
-	if slices.ContainsFunc(c.Schedule, func(wait time.Duration) bool { return wait <= 0 }) {
+	tooShort := func(wait time.Duration) bool { return wait <= 0 }
+	if slices.ContainsFunc(c.Schedule, tooShort) {
 		errs = append(errs, errors.New("WEBHOOK_RETRY_SCHEDULE: every wait must be positive, as in 5s,30s,2m"))
+	}
+	if len(c.Questions) > mostQuestions || slices.ContainsFunc(c.Questions, tooShort) {
+		errs = append(errs, fmt.Errorf("WEBHOOK_VERIFICATION_SCHEDULE: use up to %d waits, each positive, as in 5s,30s,2m", mostQuestions))
 	}
 	if c.Timeout < time.Second || c.Timeout > 55*time.Second {
 		errs = append(errs, errors.New("WEBHOOK_CALLBACK_TIMEOUT: use 1s to 55s"))
@@ -134,17 +176,8 @@ func (c config) check() (*gateway.Client, *keyring.Keyring, error) {
 	if c.Shutdown <= 0 {
 		errs = append(errs, errors.New("WEBHOOK_SHUTDOWN_TIMEOUT: must be positive, as in 20s"))
 	}
-	signer, err := contract.NewSigner([]byte(c.CallbackKey), time.Now)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("WEBHOOK_CALLBACK_KEY: %w", err))
-	}
-	client, err := gateway.New(c.GatewayURL, signer, c.InFlight)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("WEBHOOK_GATEWAY_URL: %w", err))
-	}
-	keys, err := keyring.Load(c.Keyring, c.KeyringFile)
-	if err != nil {
-		errs = append(errs, err)
-	}
-	return client, keys, errors.Join(errs...)
+	return errs
 }
+
+// mostQuestions bounds how often an endpoint is asked in one round.
+const mostQuestions = 10

@@ -37,6 +37,9 @@ type config struct {
 	EventRate     int   `env:"WEBHOOK_CONSUMER_EVENT_RATE" envDefault:"20000"`
 	Subscriptions int   `env:"WEBHOOK_CONSUMER_SUBSCRIPTIONS" envDefault:"50000"`
 	AuditEntries  int64 `env:"WEBHOOK_AUDIT_ENTRIES" envDefault:"100000"`
+	// Origin and PublicURL are what endpoints learn of this installation; see contract.NewSender.
+	Origin    string `env:"WEBHOOK_ORIGIN"`
+	PublicURL string `env:"WEBHOOK_PUBLIC_URL"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -84,7 +87,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 
 	handlers, err := api.New(api.Options{
 		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
-		Policy: made.policy, Resolver: made.resolver, Admins: made.admins,
+		Policy: made.policy, Origin: made.sender.Origin, Resolver: made.resolver, Admins: made.admins,
 		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {
@@ -105,6 +108,7 @@ type parts struct {
 	signer   *contract.Signer
 	policy   *guard.Policy
 	resolver *net.Resolver
+	sender   contract.Sender
 	admins   api.Admins
 	keyring  *keyring.Keyring
 }
@@ -137,6 +141,9 @@ func (c config) check() (made parts, err error) {
 		}
 	}
 	if made.keyring, err = keyring.Load(c.Keyring, c.KeyringFile); err != nil {
+		errs = append(errs, err)
+	}
+	if made.sender, err = contract.NewSender(c.Origin, c.PublicURL); err != nil {
 		errs = append(errs, err)
 	}
 	return made, errors.Join(errs...)
