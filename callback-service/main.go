@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/consent"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/delivery"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
@@ -46,6 +47,11 @@ type config struct {
 	DisableAfter time.Duration `env:"WEBHOOK_DISABLE_AFTER" envDefault:"120h"`
 	AuditEntries int64         `env:"WEBHOOK_AUDIT_ENTRIES" envDefault:"100000"`
 	Shutdown     time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
+	// Origin and PublicURL are what endpoints learn of this installation; see contract.NewSender.
+	Origin    string `env:"WEBHOOK_ORIGIN"`
+	PublicURL string `env:"WEBHOOK_PUBLIC_URL"`
+	// Questions are the waits between questions for an endpoint's consent.
+	Questions []time.Duration `env:"WEBHOOK_VERIFICATION_SCHEDULE" envDefault:"5s,30s,2m,10m"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -97,7 +103,13 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	engine := delivery.New(delivery.Options{
 		Store: kept, Gateway: client, Transforms: expr.NewCache(transformsKept), Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
 		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
+		Origin: made.sender.Origin,
 	})
+	asker := consent.New(consent.Options{
+		Store: kept, Gateway: client, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Signer: made.signer, Sender: made.sender, Waits: c.Questions,
+		Timeouts: c.policy().Timeouts, Log: app.Log, Metrics: consent.NewMetrics(app.Metrics), Now: time.Now,
+	})
+	app.Go("consents", asker.Run)
 	app.Health.Check("gateway", engine.Ready)
 	app.Go("deliveries", func(ctx context.Context) error {
 		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error { return engine.Run(ctx, conn) })
@@ -130,15 +142,35 @@ func (c config) keys() service.Keys {
 type parts struct {
 	signer      *contract.Signer
 	gateway     *gateway.Client
+	sender      contract.Sender
 	redis, amqp *tlsconf.Client
 	keyring     *keyring.Keyring
 }
 
-// check reports every fault of the values at once, without the values.
+// check makes the parts, or reports every fault of the values at once, without the values.
 func (c config) check(log *zap.Logger) (made parts, err error) {
+	var faults [7]error
+	made.signer, faults[0] = c.keys().Signer()
+	if made.gateway, faults[1] = gateway.New(c.GatewayURL, made.signer, c.InFlight); faults[1] != nil {
+		faults[1] = fmt.Errorf("WEBHOOK_GATEWAY_URL: %w", faults[1])
+	} else {
+		made.gateway.TLS, faults[2] = tlsconf.NewClient(tlsconf.Where{Variable: "WEBHOOK_GATEWAY_URL", URL: c.GatewayURL, Prefix: "WEBHOOK_GATEWAY_TLS_"}, c.GatewayFiles, log)
+	}
+	made.redis, faults[3] = tlsconf.NewClient(tlsconf.Redis(c.RedisURL), c.RedisFiles, log)
+	made.amqp, faults[4] = tlsconf.NewClient(tlsconf.AMQP(c.AMQPURL), c.AMQPFiles, log)
+	made.keyring, faults[5] = keyring.Load(c.Keyring, c.KeyringFile)
+	made.sender, faults[6] = contract.NewSender(c.Origin, c.PublicURL)
+	return made, errors.Join(append(c.bounds(), faults[:]...)...)
+}
+
+func (c config) bounds() []error {
 	var errs []error
-	if slices.ContainsFunc(c.Schedule, func(wait time.Duration) bool { return wait <= 0 }) {
+	tooShort := func(wait time.Duration) bool { return wait <= 0 }
+	if slices.ContainsFunc(c.Schedule, tooShort) {
 		errs = append(errs, errors.New("WEBHOOK_RETRY_SCHEDULE: every wait must be positive, as in 5s,30s,2m"))
+	}
+	if len(c.Questions) > mostQuestions || slices.ContainsFunc(c.Questions, tooShort) {
+		errs = append(errs, fmt.Errorf("WEBHOOK_VERIFICATION_SCHEDULE: use up to %d waits, each positive, as in 5s,30s,2m", mostQuestions))
 	}
 	if c.Timeout < time.Second || c.Timeout > 55*time.Second {
 		errs = append(errs, errors.New("WEBHOOK_CALLBACK_TIMEOUT: use 1s to 55s"))
@@ -158,15 +190,8 @@ func (c config) check(log *zap.Logger) (made parts, err error) {
 	if c.Shutdown <= 0 {
 		errs = append(errs, errors.New("WEBHOOK_SHUTDOWN_TIMEOUT: must be positive, as in 20s"))
 	}
-	var faults [6]error
-	made.signer, faults[0] = c.keys().Signer()
-	if made.gateway, faults[1] = gateway.New(c.GatewayURL, made.signer, c.InFlight); faults[1] != nil {
-		faults[1] = fmt.Errorf("WEBHOOK_GATEWAY_URL: %w", faults[1])
-	} else {
-		made.gateway.TLS, faults[2] = tlsconf.NewClient(tlsconf.Where{Variable: "WEBHOOK_GATEWAY_URL", URL: c.GatewayURL, Prefix: "WEBHOOK_GATEWAY_TLS_"}, c.GatewayFiles, log)
-	}
-	made.redis, faults[3] = tlsconf.NewClient(tlsconf.Redis(c.RedisURL), c.RedisFiles, log)
-	made.amqp, faults[4] = tlsconf.NewClient(tlsconf.AMQP(c.AMQPURL), c.AMQPFiles, log)
-	made.keyring, faults[5] = keyring.Load(c.Keyring, c.KeyringFile)
-	return made, errors.Join(append(errs, faults[:]...)...)
+	return errs
 }
+
+// mostQuestions bounds how often an endpoint is asked in one round.
+const mostQuestions = 10

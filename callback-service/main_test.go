@@ -74,10 +74,11 @@ func TestEveryFaultOfTheConfigurationIsReportedAtOnceWithoutItsValue(t *testing.
 	c.GatewayURL, c.CallbackKey, c.Timeout, c.InFlight, c.Shutdown, c.DisableAfter = "gateway", "hunter2", 0, 0, 0, 0
 	c.Keyring = "k1:hunter2"
 	c.Schedule = []time.Duration{time.Second, -time.Second}
+	c.Questions, c.Origin, c.PublicURL = []time.Duration{0}, "hunter2 says", ""
 	_, err := start(t.Context(), c, service.New(zaptest.NewLogger(t)))
 	for _, name := range []string{
 		"WEBHOOK_GATEWAY_URL", "WEBHOOK_CALLBACK_KEY", "WEBHOOK_CALLBACK_TIMEOUT", "WEBHOOK_MAX_IN_FLIGHT", "WEBHOOK_SHUTDOWN_TIMEOUT",
-		"WEBHOOK_RETRY_SCHEDULE", "WEBHOOK_DISABLE_AFTER", "WEBHOOK_KEYRING entry 1",
+		"WEBHOOK_RETRY_SCHEDULE", "WEBHOOK_DISABLE_AFTER", "WEBHOOK_KEYRING entry 1", "WEBHOOK_VERIFICATION_SCHEDULE", "WEBHOOK_ORIGIN",
 	} {
 		require.ErrorContains(t, err, name)
 	}

@@ -109,7 +109,7 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 	p.tokens = bearer.NewVerifier(bearer.Options{AllowHTTP: env.AllowHTTP, Now: time.Now, Log: log})
 	p.gate.OnConfig(p.adopt)
 	p.handlers = map[string]filter.Handler{
-		subscribe.Name: subscribe.New(p.parts.gateway, p.parts.store, p.tokens, time.Now, log),
+		subscribe.Name: subscribe.New(p.parts.gateway, p.parts.callback, p.parts.store, p.tokens, time.Now, log),
 		callbackproxy.Name: &callbackproxy.Handler{
 			Signer: p.parts.callback, Policy: p.parts.policy, Book: p.book, Log: log,
 			Used:  once.New(contract.CallbackLife+2*contract.StatementLeeway, usedStatements, time.Now),

@@ -35,9 +35,11 @@ usage: [RUN_DIR=.run] scripts/stack.sh VERB [NAME]
 NAME: redis rabbitmq subscription-service gateway callback-service event-listener; `kill runner` as well.
 REDIS_URL, AMQP_URL: use these servers, which are then never started or stopped, instead of private ones.
 WEBHOOK_ALLOW_CIDRS, WEBHOOK_ALLOW_HTTP: 127.0.0.0/8,::1/128 and true unless given, even as empty.
+WEBHOOK_PUBLIC_URL: the gateway's own address unless given, even as empty.
 WEBHOOK_RETRY_SCHEDULE, WEBHOOK_CALLBACK_TIMEOUT, WEBHOOK_MAX_IN_FLIGHT, WEBHOOK_BULK_RATE, WEBHOOK_DISABLE_AFTER, WEBHOOK_REPLAY_RATE,
 WEBHOOK_SHUTDOWN_TIMEOUT, WEBHOOK_LOG_LEVEL, WEBHOOK_ADMIN_TOKENS, WEBHOOK_CONSUMER_RATE, WEBHOOK_CONSUMER_EVENT_RATE,
-WEBHOOK_CONSUMER_SUBSCRIPTIONS, WEBHOOK_AUDIT_ENTRIES, WEBHOOK_MAX_CONNECTIONS, WEBHOOK_DNS, WEBHOOK_EGRESS_PROXY, SSL_CERT_FILE: handed on if given.
+WEBHOOK_CONSUMER_SUBSCRIPTIONS, WEBHOOK_AUDIT_ENTRIES, WEBHOOK_MAX_CONNECTIONS, WEBHOOK_DNS, WEBHOOK_EGRESS_PROXY, WEBHOOK_ORIGIN,
+WEBHOOK_VERIFICATION_SCHEDULE, SSL_CERT_FILE: handed on if given.
 STACK_VIA_REDIS, STACK_VIA_AMQP, STACK_VIA_GATEWAY: HOST:PORT at which the services reach these, e.g. a proxy that fails.
 STACK=compose: with the real APISIX, on Docker. STACK_TIMEOUT: seconds a process may take to become healthy (120).
 USAGE
@@ -48,7 +50,7 @@ INFRA=(redis rabbitmq)
 SERVICES=(subscription-service gateway callback-service event-listener)
 STOP_ORDER=(event-listener callback-service gateway subscription-service rabbitmq epmd redis)
 HANDED_ON=(
-  WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,REPLAY_RATE,SHUTDOWN_TIMEOUT,LOG_LEVEL,DNS,EGRESS_PROXY} SSL_CERT_FILE
+  WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,REPLAY_RATE,SHUTDOWN_TIMEOUT,LOG_LEVEL,DNS,EGRESS_PROXY,ORIGIN,VERIFICATION_SCHEDULE} SSL_CERT_FILE
   WEBHOOK_{ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS}
   STACK_VIA_{REDIS,AMQP,GATEWAY}
 )
@@ -126,12 +128,13 @@ choose_settings() {
   [[ ${GIVEN[AMQP_URL]} != "$(private_amqp_url)" ]] || GIVEN[AMQP_URL]=''
   GIVEN[WEBHOOK_ALLOW_CIDRS]=${WEBHOOK_ALLOW_CIDRS-127.0.0.0/8,::1/128}
   GIVEN[WEBHOOK_ALLOW_HTTP]=${WEBHOOK_ALLOW_HTTP-true}
+  GIVEN[WEBHOOK_PUBLIC_URL]=${WEBHOOK_PUBLIC_URL-http://$(local_address gateway)}
   for name in "${HANDED_ON[@]}"; do
     [[ -z ${!name:-} ]] || GIVEN[$name]=${!name}
   done
   settle REDIS_URL redis "${SERVICES[@]}"
   settle AMQP_URL rabbitmq "${SERVICES[@]}"
-  for name in WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP} "${HANDED_ON[@]}"; do
+  for name in WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,PUBLIC_URL} "${HANDED_ON[@]}"; do
     settle "$name" "${SERVICES[@]}"
   done
   save settings SETTING
@@ -263,7 +266,7 @@ node_name() { printf 'webhook%s@localhost' "$(cksum <<<"$RUN_DIR" | cut -d ' ' -
 
 start_subscription-service() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS} \
+  mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,ORIGIN,PUBLIC_URL,ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS} \
     WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
   launch subscription-service "${settings[@]}" \
     REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
@@ -283,7 +286,7 @@ start_event-listener() {
 
 start_callback-service() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,AUDIT_ENTRIES} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
+  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,AUDIT_ENTRIES,ORIGIN,PUBLIC_URL,VERIFICATION_SCHEDULE} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
   launch callback-service "${settings[@]}" REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" WEBHOOK_GATEWAY_URL="$(their_gateway_url)" \
     WEBHOOK_KEYRING_FILE="$RUN_DIR/keyring" \
@@ -566,6 +569,9 @@ cmd_run() {
   check_ports "$1"
   for name in "${HANDED_ON[@]}"; do
     [[ -z ${!name:-} ]] || SETTING[$name]=${!name}
+  done
+  for name in WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,PUBLIC_URL}; do
+    [[ ! -v $name ]] || SETTING[$name]=${!name} # even as empty
   done
   FOREGROUND=yes
   "start_$1"

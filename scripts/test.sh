@@ -30,7 +30,7 @@ if [[ -n ${E2E_ENV_FILE:-} ]]; then
   scripts/go-test.sh "$@" || code=1
 else
   # Short, so that a test sees several attempts.
-  export WEBHOOK_RETRY_SCHEDULE=${WEBHOOK_RETRY_SCHEDULE-250ms,1s,2s,5s}
+  export WEBHOOK_RETRY_SCHEDULE=${WEBHOOK_RETRY_SCHEDULE-250ms,1s,2s,5s} WEBHOOK_VERIFICATION_SCHEDULE=${WEBHOOK_VERIFICATION_SCHEDULE-250ms,500ms}
   scripts/with-stack.sh up "${TEST_RUN_DIR:-.run/test}" scripts/go-test.sh "$@" || code=1
 fi
 exit "$code"

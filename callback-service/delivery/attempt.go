@@ -54,6 +54,7 @@ func (e *Engine) call(work context.Context, s *starting) (answer gateway.Answer,
 	if err != nil {
 		return gateway.Answer{}, err
 	}
+	header[contract.HeaderRequestOrigin] = e.origin
 	return e.Gateway.Do(work, gateway.Call{
 		Target: s.sub.CallbackURL, Subscription: s.sub.ID, Delivery: s.cmd.Delivery, Certificate: s.sub.Auth.CertificateID(),
 		Timeouts: s.policy.Timeouts, Header: header, Body: body,

@@ -63,7 +63,7 @@ func Decide(answer gateway.Answer, attempt int, schedule []time.Duration, now ti
 		return decideResponse(answer, attempt, schedule, now)
 	case contract.OutcomeAddressRefused, contract.OutcomeDNS, contract.OutcomeConnect, contract.OutcomeTLS,
 		contract.OutcomeTimeout, contract.OutcomeReset, contract.OutcomeToken:
-		return onSchedule(Verdict{Reason: describe(answer), Detail: answer.Detail, Health: lane.Dead}, attempt, schedule)
+		return onSchedule(Verdict{Reason: answer.Failure(), Detail: answer.Detail, Health: lane.Dead}, attempt, schedule)
 	}
 	switch answer.Status {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge:
@@ -133,44 +133,4 @@ func retryAfter(value string, now time.Time) (wait time.Duration, readable bool)
 	}
 	at, err := http.ParseTime(value)
 	return at.Sub(now), err == nil
-}
-
-// outcomes are the sentences for what went wrong; details are more precise where there is one.
-var (
-	outcomes = map[contract.Outcome]string{
-		contract.OutcomeAddressRefused: "the callback's host leads to an address that may not be called",
-		contract.OutcomeDNS:            "the callback's host does not resolve",
-		contract.OutcomeConnect:        "the endpoint takes no connection",
-		contract.OutcomeTLS:            "the endpoint's TLS handshake or certificate failed",
-		contract.OutcomeTimeout:        "the endpoint did not answer in time",
-		contract.OutcomeReset:          "the endpoint broke the connection",
-		contract.OutcomeToken:          "there is no access token to call the endpoint with",
-	}
-	details = map[contract.Detail]string{
-		contract.DetailConnectTimeout:     "the endpoint took no connection in time",
-		contract.DetailEgressProxy:        "the administrator's egress proxy made no connection to the endpoint",
-		contract.DetailCertificateExpired: "the endpoint's certificate has expired or is not valid yet",
-		contract.DetailCertificateHost:    "the endpoint's certificate is for another host",
-		contract.DetailCertificateIssuer:  "the endpoint's certificate is of an authority that is not trusted",
-		contract.DetailClientCertificate:  "the subscription's client certificate cannot be used",
-		contract.DetailHandshakeRefused:   "the endpoint refused the TLS handshake: it may want another client certificate",
-		contract.DetailTokenUnreachable:   "no access token: the token endpoint cannot be reached",
-		contract.DetailTokenTimeout:       "no access token: the token endpoint did not answer in time",
-		contract.DetailTokenRefused:       "no access token: the token endpoint does not accept the client's credentials",
-		contract.DetailTokenRequest:       "no access token: the token endpoint does not take the request, see scope, audience and auth_style",
-		contract.DetailTokenAnswer:        "no access token: the token endpoint's answer holds none that can be used",
-		contract.DetailHeaderTimeout:      "the endpoint sent no answer in time",
-		contract.DetailHeadersTooLarge:    "the endpoint's headers do not end",
-	}
-)
-
-func describe(answer gateway.Answer) string {
-	text := details[answer.Detail]
-	switch {
-	case answer.Outcome == contract.OutcomeToken && answer.Status != 0:
-		return fmt.Sprintf("%s: it answered %d", text, answer.Status)
-	case text != "":
-		return text
-	}
-	return outcomes[answer.Outcome]
 }

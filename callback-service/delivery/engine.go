@@ -68,6 +68,8 @@ type Options struct {
 	Drain time.Duration
 	// Now is the clock; time.Now in production.
 	Now func() time.Time
+	// Origin names this installation to endpoints, in WebHook-Request-Origin.
+	Origin string
 	// Lanes has the lanes' defaults unless it is set.
 	Lanes lane.Options
 }
@@ -76,6 +78,7 @@ type Options struct {
 type Engine struct {
 	Options
 
+	origin    []string // of every delivery; never changed
 	names     rabbit.Names
 	publisher *rabbit.Publisher
 
@@ -105,7 +108,7 @@ func New(o Options) *Engine {
 		o.Lanes.MaxWaiting = o.InFlight // what the broker hands out may wait, as far as its lane lets it
 	}
 	e := &Engine{
-		Options: o, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
+		Options: o, origin: []string{o.Origin}, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
 		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now),
 		tokens: token.New(o.Gateway, o.Now), inbox: newInbox(),
 		starting: batch.Pacer{Most: startPace}, settling: batch.Pacer{Most: settlePace},

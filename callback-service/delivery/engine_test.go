@@ -79,7 +79,7 @@ func start(t *testing.T, answer func(context.Context, int) (gateway.Answer, erro
 			RetrySchedule: []contract.Duration{contract.Duration(10 * time.Millisecond), contract.Duration(20 * time.Millisecond)},
 			Timeouts:      contract.Timeouts{Total: contract.Duration(time.Second)},
 		},
-		DisableAfter: time.Hour, Drain: 5 * time.Second, Now: time.Now,
+		DisableAfter: time.Hour, Drain: 5 * time.Second, Now: time.Now, Origin: "webhooks.example",
 	}
 	b.subscribe(t)
 	b.run(t)
@@ -276,17 +276,22 @@ func TestARecordedAttemptIsFollowedWithoutACall(t *testing.T) {
 	require.Empty(t, b.calls)
 }
 
+func TestADeliveryNamesTheOrigin(t *testing.T) {
+	b := start(t, status(200))
+	b.send(t, b.message("a", 1))
+	require.Equal(t, "webhooks.example", b.call(t).Header.Get("WebHook-Request-Origin"))
+}
+
 func TestNobodyIsCalledForASubscriptionThatIsNotActive(t *testing.T) {
 	b := start(t, status(200))
-	_, err := b.store.ChangeSubscription(t.Context(), b.sub.ID, func(s *contract.Subscription) error {
-		s.Status = contract.StatusPaused
-		return nil
-	})
-	require.NoError(t, err)
-	b.send(t, b.message("a", 1))
-	d := b.settledAs(t, b.id("a"), contract.DeliveryCanceled)
-	require.Equal(t, "the subscription is paused", d.Reason)
-	require.Empty(t, b.calls)
+	for _, status := range []contract.Status{contract.StatusPaused, contract.StatusPending} {
+		b.change(t, func(s *contract.Subscription) { s.Status = status })
+		name := string(status)
+		b.send(t, b.message(name, 1))
+		d := b.settledAs(t, b.id(name), contract.DeliveryCanceled)
+		require.Equal(t, "the subscription is "+name, d.Reason)
+		require.Empty(t, b.calls)
+	}
 
 	require.NoError(t, b.store.DeleteSubscription(t.Context(), b.sub.ID))
 	gone := b.message("b", 1)

@@ -154,9 +154,11 @@ func TestNoMoreAttemptsAreUnderWayThanTheSubscriptionAllows(t *testing.T) {
 	require.EqualValues(t, 2, most.Load())
 }
 
-func TestARateLimitHoldsAcrossReplicas(t *testing.T) {
+func TestTheLowerOfARateLimitAndAGrantedRateHoldsAcrossReplicas(t *testing.T) {
 	b := start(t, status(204))
-	b.change(t, func(s *contract.Subscription) { s.RateLimit, s.MaxInFlight = 20, 100 })
+	b.change(t, func(s *contract.Subscription) {
+		s.RateLimit, s.MaxInFlight, s.Consent = 200, 100, &contract.Consent{State: contract.ConsentVerified, AllowedRate: 20 * 60}
+	})
 	b.replica(t)
 	started := time.Now()
 	b.send(t, b.messages(b.sub, 35)...)

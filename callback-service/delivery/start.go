@@ -189,7 +189,7 @@ func (e *Engine) follow(t *task, recorded contract.Delivery) []rabbit.Message {
 }
 
 func limitsOf(sub *contract.Subscription) lane.Limits {
-	limits := lane.Limits{InFlight: sub.MaxInFlight, Rate: sub.RateLimit, Target: sub.CallbackURL}
+	limits := lane.Limits{InFlight: sub.MaxInFlight, Rate: sub.Rate(), Target: sub.CallbackURL}
 	if limits.InFlight <= 0 {
 		limits.InFlight = contract.DefaultMaxInFlight
 	}
@@ -203,14 +203,14 @@ func (e *Engine) allowed(stop context.Context, tasks []*starting) []*starting {
 	free := tasks[:0]
 	var asks []store.Ask
 	for _, s := range tasks {
-		if s.sub.RateLimit <= 0 {
+		if s.sub.Rate() <= 0 {
 			free = append(free, s)
 			continue
 		}
 		limited[s.sub.ID] = append(limited[s.sub.ID], s)
 	}
 	for id, wanting := range limited {
-		asks = append(asks, store.Ask{Subscription: id, Rate: wanting[0].sub.RateLimit, N: len(wanting)})
+		asks = append(asks, store.Ask{Subscription: id, Rate: wanting[0].sub.Rate(), N: len(wanting)})
 	}
 	if len(asks) == 0 {
 		return free

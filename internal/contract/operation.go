@@ -13,6 +13,10 @@ const (
 	OperationDisabled = "subscription.disabled"
 	// OperationRecovered: an endpoint whose circuit breaker was open answers again.
 	OperationRecovered = "subscription.recovered"
+	// OperationVerified: a callback URL consented, and its subscription is active.
+	OperationVerified = "subscription.verified"
+	// OperationUnverified: a callback URL is asked for its consent no more, and its subscription stays pending.
+	OperationUnverified = "subscription.unverified"
 	// OperationExhausted: a delivery was given up.
 	OperationExhausted = "delivery.exhausted"
 )

@@ -26,8 +26,9 @@ type Verification string
 // The verifications.
 const (
 	VerifyNone      Verification = "none"
-	VerifyHandshake Verification = "handshake" // CloudEvents HTTP webhook 1.0; not available yet
-	VerifyChallenge Verification = "challenge" // not available yet
+	VerifyHandshake Verification = "handshake" // CloudEvents HTTP webhook 1.0.2, section 4: OPTIONS, or a late consent
+	VerifyChallenge Verification = "challenge" // a signed POST with a random text that the endpoint sends back
+	VerifyAny       Verification = "any"       // the handshake, and the challenge for an endpoint that does not speak it
 )
 
 // MaxSubscriptions is the most that a policy may allow each consumer.
@@ -43,8 +44,9 @@ type Policy struct {
 	// CallbackHosts are where callbacks may go: "hooks.example.com", or "*.example.com" for every host below it.
 	CallbackHosts []string `json:"callback_hosts,omitempty"`
 	// CallbackSchemes are "https", "http" or both. The service's own guard holds on top.
-	CallbackSchemes []string     `json:"callback_schemes,omitempty"`
-	Verification    Verification `json:"verification,omitempty"`
+	CallbackSchemes []string `json:"callback_schemes,omitempty"`
+	// Verification holds deliveries back until the callback URL has proven that it wants them; see Consent.
+	Verification Verification `json:"verification,omitempty"`
 	// MaxSubscriptions is how many subscriptions each consumer may have on the resource.
 	MaxSubscriptions int `json:"max_subscriptions,omitempty"`
 	// MaxPayload is the longest data of an event, in bytes.
@@ -72,12 +74,8 @@ func (p Policy) Check() []*FieldError {
 	if !slices.Contains([]SchemaMode{"", SchemaOff, SchemaWarn, SchemaReject}, p.SchemaMode) {
 		refuse("schema_mode", "must be off, warn or reject")
 	}
-	switch p.Verification {
-	case "", VerifyNone:
-	case VerifyHandshake, VerifyChallenge:
-		refuse("verification", "%s is not available yet: use none or leave it out", p.Verification)
-	default:
-		refuse("verification", "must be none")
+	if !slices.Contains([]Verification{"", VerifyNone, VerifyHandshake, VerifyChallenge, VerifyAny}, p.Verification) {
+		refuse("verification", "must be none, handshake, challenge or any")
 	}
 	if p.MaxSubscriptions < 0 || p.MaxSubscriptions > MaxSubscriptions {
 		refuse("max_subscriptions", "must be 1 to %d", MaxSubscriptions)

@@ -43,8 +43,6 @@ func TestAPolicyAllowsCallbacksByHostAndScheme(t *testing.T) {
 func TestAPolicyNamesEachFieldThatCanNotBeUsed(t *testing.T) {
 	for text, field := range map[string]string{
 		`{"schema_mode":"loud"}`:                                                      "schema_mode",
-		`{"verification":"handshake"}`:                                                "verification",
-		`{"verification":"challenge"}`:                                                "verification",
 		`{"verification":"trust"}`:                                                    "verification",
 		`{"max_subscriptions":-1}`:                                                    "max_subscriptions",
 		`{"max_subscriptions":1000001}`:                                               "max_subscriptions",
@@ -65,7 +63,7 @@ func TestAPolicyNamesEachFieldThatCanNotBeUsed(t *testing.T) {
 		require.Len(t, faults, 1, text)
 		require.Equal(t, field, faults[0].Field)
 	}
-	good := `{"schema_mode":"warn","callback_hosts":["a.example","*.b.example","192.0.2.1"],"callback_schemes":["https","http"],"verification":"none",` +
+	good := `{"schema_mode":"warn","callback_hosts":["a.example","*.b.example","192.0.2.1"],"callback_schemes":["https","http"],"verification":"any",` +
 		`"max_subscriptions":1,"max_payload":10485760,"retry_schedule":[],"timeouts":{"total":"20s"}}`
 	policy, err := Resource{Policy: json.RawMessage(good)}.FullPolicy()
 	require.NoError(t, err)

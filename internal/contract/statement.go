@@ -16,6 +16,8 @@ import (
 const (
 	audienceSubscription = "subscription-service"
 	audienceCallback     = "webhook-callback"
+	audienceLink         = "webhook-consent"
+	audienceConsent      = "subscription-service/consent"
 	issuerGateway        = "apisix-webhooks/gateway"
 	issuerCallback       = "apisix-webhooks/callback-service"
 )
@@ -69,6 +71,7 @@ type Signer struct {
 	now  func() time.Time
 
 	callers, callback *jwt.Parser
+	links, consents   *jwt.Parser
 }
 
 // NewSigner refuses a key shorter than MinKeyBytes. now is the clock, time.Now in production.
@@ -77,6 +80,8 @@ func NewSigner(key []byte, now func() time.Time) (*Signer, error) {
 		now:      now,
 		callers:  parser(now, issuerGateway, audienceSubscription),
 		callback: parser(now, issuerCallback, audienceCallback),
+		links:    parser(now, issuerCallback, audienceLink),
+		consents: parser(now, issuerGateway, audienceConsent),
 	}
 	if err := s.SetKeys(key); err != nil {
 		return nil, err

@@ -80,6 +80,8 @@ type Subscription struct {
 	Status   Status         `json:"status"`
 	// StatusReason says why the service itself changed the status, e.g. disabled it.
 	StatusReason string `json:"status_reason,omitempty"`
+	// Consent of the callback URL; nil: none was asked for. It is shared between copies: replace it, never change it.
+	Consent *Consent `json:"consent,omitempty"`
 	// Signatures are the schemes that sign callbacks; none: SignatureV1 alone.
 	Signatures []Signature `json:"signatures,omitempty"`
 	CreatedAt  time.Time   `json:"created_at"`

@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"time"
@@ -83,6 +84,15 @@ func CommandMessage(c contract.Command) Message {
 	m := Message{ID: c.Delivery, Timestamp: c.Created}
 	m.ContentType, m.Headers, m.Body = c.Encode()
 	return m
+}
+
+// ToOperators makes the message of an operational event: a structured CloudEvent, with the resource and the type as its key.
+func (n Names) ToOperators(resource string, operation *event.Event) Message {
+	var body bytes.Buffer
+	_ = event.WriteJson(operation, &body) // of our own making: never fails
+	return n.ToOperations(resource+"."+operation.Type(), Message{
+		ID: operation.ID(), ContentType: event.ApplicationCloudEventsJSON, Timestamp: operation.Time(), Body: body.Bytes(),
+	})
 }
 
 // ToCommands addresses a message to the commands queue.

@@ -22,6 +22,8 @@ func (k keys) lastPlace() string                { return k.namespace + ":line:la
 func (k keys) lineChanges() string              { return k.namespace + ":lines" }                        // CHANNEL ids of lines that a delivery left, one to a line of text
 func (k keys) seen(event string) string         { return k.namespace + ":e:" + event }                   // STRING see seen.go, under 16 bytes of the event's SHA-256
 func (k keys) rate(sub string) string           { return k.namespace + ":rate:" + sub }                  // STRING redis_rate's
+func (k keys) asking() string                   { return k.namespace + ":asking" }                       // ZSET ms → id of a subscription whose endpoint is to be asked for its consent then
+func (k keys) askRate(whom string) string       { return k.namespace + ":rate:ask:" + whom }             // STRING redis_rate's
 func (k keys) failing(sub string) string        { return k.namespace + ":failing:" + sub }               // STRING ms since when
 func (k keys) replay(sub, id string) string     { return k.namespace + ":replay:" + sub + ":" + id }     // STRING Replay
 func (k keys) replaying(f string) string        { return k.namespace + ":replaying:" + f }               // STRING id of the running replay that asks for that

@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Ask is for up to N attempts now, of a subscription that allows Rate per second in tenths; zero: any number.
+// Ask is for up to N attempts now, of a subscription that allows Rate per second, as a whole number per minute; zero: any number.
 type Ask struct {
 	Subscription string
 	Rate         float64
@@ -69,7 +69,7 @@ func (s *Store) take(ctx context.Context, asks []Ask) ([]taken, error) {
 	if len(asks) == 0 {
 		return nil, nil
 	}
-	b := &bundle{Client: s.rdb, pipe: s.rdb.Pipeline()}
+	b := &bundle{bucket: bucket{s.rdb}, pipe: s.rdb.Pipeline()}
 	limiter := redis_rate.NewLimiter(b)
 	for _, ask := range asks {
 		if _, err := s.takeOne(ctx, limiter, ask); err != nil {
@@ -91,15 +91,15 @@ func (s *Store) takeOne(ctx context.Context, limiter *redis_rate.Limiter, ask As
 	if ask.Rate <= 0 {
 		return taken{Grant: Grant{Allowed: ask.N}}, nil
 	}
-	tenths := max(1, math.Round(ask.Rate*10))
-	limit := redis_rate.Limit{Rate: int(tenths), Burst: int(math.Ceil(tenths / 10)), Period: 10 * time.Second}
+	perMinute := max(1, math.Round(ask.Rate*60)) // in tenths per second or per minute, it is a whole number
+	limit := redis_rate.Limit{Rate: int(perMinute), Burst: int(math.Ceil(perMinute / 60)), Period: time.Minute}
 	n := min(max(0, ask.N), limit.Burst)
 	result, err := limiter.AllowN(ctx, s.key.rate(ask.Subscription), limit, n)
 	if err != nil {
 		return taken{}, err
 	}
-	left := float64(limit.Burst) - result.ResetAfter.Seconds()*tenths/10
-	wait := time.Duration((1 - left) / tenths * 10 * float64(time.Second))
+	left := float64(limit.Burst) - result.ResetAfter.Seconds()*perMinute/60
+	wait := time.Duration((1 - left) / perMinute * float64(time.Minute))
 	if left < 1 || result.Allowed < n {
 		wait = max(wait, shortestWait)
 	}
@@ -109,7 +109,7 @@ func (s *Store) takeOne(ctx context.Context, limiter *redis_rate.Limiter, ask As
 // bundle lets the limiter's calls go in one pipeline. The limiter is asked twice: while there is a pipeline its calls are
 // collected and answered with nothing, then it gets the answers in the same order.
 type bundle struct {
-	*redis.Client
+	bucket
 
 	pipe    redis.Pipeliner
 	answers []*redis.Cmd
@@ -124,11 +124,6 @@ func (b *bundle) EvalSha(ctx context.Context, sha string, keys []string, args ..
 	answer := b.answers[0]
 	b.answers = b.answers[1:]
 	return answer
-}
-
-// Eval is what the library does where Redis does not know the script.
-func (b *bundle) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	return b.Client.Eval(ctx, script, ours(keys), args...)
 }
 
 // send leaves errors to the answers.

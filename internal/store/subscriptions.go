@@ -42,9 +42,9 @@ func (s *Store) createSubscription(ctx context.Context, sub contract.Subscriptio
 	id, err = createSubscription.Run(ctx, s.rdb, []string{
 		s.key.fingerprint(same), s.key.subscription(sub.ID), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.changes(), s.key.consumerSubs(sub.Consumer),
-		s.key.resourceSubs(sub.Resource), s.key.resources(), s.key.policies(), s.key.consumers(),
+		s.key.resourceSubs(sub.Resource), s.key.resources(), s.key.policies(), s.key.consumers(), s.key.asking(),
 	}, sub.ID, record, sub.CreatedAt.UnixMilli(), candidate(sub), contract.NewID("v"), sub.Resource, s.key.subscription(""), mostChanges,
-		sub.Consumer, s.maxSubscriptions).Text()
+		sub.Consumer, s.maxSubscriptions, nextAsked(sub)).Text()
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("writing the subscription: %w", err)
@@ -61,9 +61,11 @@ func (s *Store) createSubscription(ctx context.Context, sub contract.Subscriptio
 }
 
 // createSubscription
-// KEYS 1 fingerprint, 2 subscription, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 resources, 9 policies, 10 consumers.
+// KEYS 1 fingerprint, 2 subscription, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 resources, 9 policies, 10 consumers,
+// 11 asking.
 // ARGV 1 id, 2 record, 3 created ms, 4 candidate or "", 5 token of the change, 6 resource, 7 prefix of subscription keys, 8 most changes,
-// 9 consumer, 10 how many it may have unless its own limits say otherwise, 0 for any number.
+// 9 consumer, 10 how many it may have unless its own limits say otherwise, 0 for any number, 11 when to
+// ask for the consent in ms or "".
 // Output: the id of the subscription that stands now, ours or an older one; "" if the resource does not exist; "full N" if the
 // policy allows the consumer N and there are as many, "quota N" if it has as many over all resources as it may.
 var createSubscription = redis.NewScript(`
@@ -82,6 +84,7 @@ redis.call('SET', KEYS[2], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
 redis.call('SADD', KEYS[6], ARGV[1])
 redis.call('SADD', KEYS[7], ARGV[1])
+if ARGV[11] ~= '' then redis.call('ZADD', KEYS[11], ARGV[11], ARGV[1]) end
 if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[4], ARGV[1], ARGV[4])
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[8], '*', 't', ARGV[5], 'r', ARGV[6], 's', ARGV[1], 'c', ARGV[4])
@@ -180,9 +183,9 @@ func (s *Store) replace(ctx context.Context, before reading, after contract.Subs
 	}
 	n, err := updateSubscription.Run(ctx, s.rdb, []string{
 		s.key.subscription(after.ID), s.key.fingerprint(before.record.same()), s.key.fingerprint(same),
-		s.key.match(after.Resource), s.key.changes(), s.key.audit(string(contract.ActorService)),
+		s.key.match(after.Resource), s.key.changes(), s.key.audit(string(contract.ActorService)), s.key.asking(),
 	}, after.ID, record, before.text, candidate(after), contract.NewID("v"), s.key.subscription(""), after.Resource, mostChanges,
-		s.ownChange(ctx, before.sub, after), s.audited).Int()
+		s.ownChange(ctx, before.sub, after), s.audited, nextAsked(after)).Int()
 	switch {
 	case err != nil:
 		return contract.Subscription{}, fmt.Errorf("writing the subscription: %w", err)
@@ -197,9 +200,9 @@ func (s *Store) replace(ctx context.Context, before reading, after contract.Subs
 }
 
 // updateSubscription
-// KEYS 1 subscription, 2 old fingerprint, 3 new fingerprint, 4 match, 5 changes, 6 the service's own audit log.
+// KEYS 1 subscription, 2 old fingerprint, 3 new fingerprint, 4 match, 5 changes, 6 the service's own audit log, 7 asking.
 // ARGV 1 id, 2 record, 3 expected record, 4 candidate or "", 5 token of the change, 6 prefix of subscription keys, 7 resource, 8 most changes,
-// 9 audit entry or "", 10 most audit entries.
+// 9 audit entry or "", 10 most audit entries, 11 when to ask for the consent in ms or "".
 // Output: 1 done, 0 not there, -1 another record, -2 another subscription has the new fingerprint.
 var updateSubscription = redis.NewScript(`
 local record = redis.call('GET', KEYS[1])
@@ -211,6 +214,7 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 redis.call('SET', KEYS[3], ARGV[1])
 redis.call('SET', KEYS[1], ARGV[2])
 if ARGV[9] ~= '' then redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[10], '*', 'e', ARGV[9]) end
+if ARGV[11] ~= '' then redis.call('ZADD', KEYS[7], ARGV[11], ARGV[1]) else redis.call('ZREM', KEYS[7], ARGV[1]) end
 local stood = redis.call('HGET', KEYS[4], ARGV[1]) or ''
 if stood == ARGV[4] then return 1 end
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[4]) else redis.call('HDEL', KEYS[4], ARGV[1]) end
@@ -237,7 +241,7 @@ func (s *Store) deleteSubscription(ctx context.Context, text string, sub atRest)
 	n, err := deleteSubscription.Run(ctx, s.rdb, []string{
 		s.key.subscription(id), s.key.fingerprint(sub.same()), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.changes(), s.key.consumerSubs(sub.Consumer),
-		s.key.resourceSubs(sub.Resource), s.key.deliveries(id), s.key.failing(id),
+		s.key.resourceSubs(sub.Resource), s.key.deliveries(id), s.key.failing(id), s.key.asking(),
 	}, id, contract.NewID("v"), text, sub.Resource, mostChanges).Int()
 	switch {
 	case err != nil:
@@ -251,7 +255,8 @@ func (s *Store) deleteSubscription(ctx context.Context, text string, sub atRest)
 }
 
 // deleteSubscription
-// KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 deliveries, 9 since when it fails.
+// KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 deliveries, 9 since when it fails,
+// 10 asking.
 // ARGV 1 id, 2 token of the change, 3 expected record, 4 resource, 5 most changes. Output: 1 done, 0 not there, -1 another record.
 var deleteSubscription = redis.NewScript(`
 local record = redis.call('GET', KEYS[1])
@@ -265,6 +270,7 @@ if redis.call('HDEL', KEYS[4], ARGV[1]) == 1 then
 end
 redis.call('SREM', KEYS[6], ARGV[1])
 redis.call('SREM', KEYS[7], ARGV[1])
+redis.call('ZREM', KEYS[10], ARGV[1])
 return 1`)
 
 // candidate is what the listener needs of an active subscription: "o" if it is ordered, a bar, its type patterns, which have

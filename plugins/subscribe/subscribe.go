@@ -26,26 +26,31 @@ const rawTarget = "real_request_uri"
 // Handler is the plugin. Make it with New.
 type Handler struct {
 	signer *contract.Signer
+	links  *contract.Signer
 	keys   *keyring
 	tokens *bearer.Verifier
 	log    *zap.Logger
 }
 
-// New makes the plugin. now is the clock of its cache, time.Now in production.
-func New(signer *contract.Signer, callers Directory, tokens *bearer.Verifier, now func() time.Time, log *zap.Logger) *Handler {
-	return &Handler{signer: signer, keys: newKeyring(callers, now), tokens: tokens, log: log}
+// New makes the plugin. signer states who calls; links checks the links of late consents, which the callback service makes. now is
+// the clock of its cache, time.Now in production.
+func New(signer, links *contract.Signer, callers Directory, tokens *bearer.Verifier, now func() time.Time, log *zap.Logger) *Handler {
+	return &Handler{signer: signer, links: links, keys: newKeyring(callers, now), tokens: tokens, log: log}
 }
 
 // Owns reports whether the path is one of the plugin's.
 func (h *Handler) Owns(path []byte) bool {
 	_, _, ok := parsePath(string(path))
-	return ok || contract.IsPublic(string(path))
+	return ok || isConsent(string(path)) || contract.IsPublic(string(path))
 }
 
 // Handle lets a call go on to the subscription service, with a statement of who calls, or refuses it.
 func (h *Handler) Handle(c filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	path := string(r.Path())
-	if contract.IsPublic(path) {
+	switch {
+	case isConsent(path):
+		return h.handleConsent(r, path)
+	case contract.IsPublic(path):
 		return h.letAnybody(r, path)
 	}
 	resource, kind, _ := parsePath(path)

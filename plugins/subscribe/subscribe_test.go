@@ -37,7 +37,7 @@ func unit(t testing.TB, say func(string, string) (store.Access, error)) (plugin.
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	s := &source{say: say}
-	return filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), s, nil, time.Now, zap.New(core))), s, logs
+	return filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), linkSigner(t), s, nil, time.Now, zap.New(core))), s, logs
 }
 
 func TestACallWithAKeyGoesOnWithAStatementInPlaceOfTheKey(t *testing.T) {
@@ -284,7 +284,7 @@ func TestKeysGrantsAndRevocationOverRedis(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	_, plain, id := provision(t, s)
 	c := &clock{}
-	p := filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), s, nil, c.now, zap.NewNop()))
+	p := filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), linkSigner(t), s, nil, c.now, zap.NewNop()))
 	status := func(method, target, key string) int {
 		if a := requesttest.Call(t, "{}", requesttest.New(t, method, target, "apikey", key), p); a != nil {
 			return a.Status

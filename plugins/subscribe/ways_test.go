@@ -51,7 +51,7 @@ func setScene(t testing.TB) *scene {
 	t.Cleanup(func() { _ = s.store.Close() })
 	tokens := bearer.NewVerifier(bearer.Options{Now: time.Now, Log: zap.New(core)})
 	t.Cleanup(tokens.Close)
-	s.Plugin = filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), s.store, tokens, s.clock.now, zap.New(core)))
+	s.Plugin = filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), linkSigner(t), s.store, tokens, s.clock.now, zap.New(core)))
 	s.value = fmt.Sprintf(`{"apisix_consumers":true,"jwt":{"issuers":[{"issuer":"%s","audience":"%s","jwks_url":"%s","grants_claim":"scope"}]}}`,
 		issuerName, testkit.Audience, s.issuer.URL())
 	for _, resource := range []string{"orders", "users"} {
@@ -414,7 +414,7 @@ func TestApisixsConsumerGoesBeforeAKey(t *testing.T) {
 func TestACallIsRefusedWhenApisixCannotSayWhoItLetIn(t *testing.T) {
 	s := setScene(t)
 	s.consumer(t, "acme", "subscribe")
-	h := New(signer(t), s.store, nil, s.clock.now, zap.NewNop())
+	h := New(signer(t), linkSigner(t), s.store, nil, s.clock.now, zap.NewNop())
 	r := requesttest.New(t, "GET", "/orders/subscribe", "apikey", s.keys["acme"])
 	r.VarErr = errors.New("connection closed")
 	_, refusal := h.authenticate(filter.Config{ApisixConsumers: true}, r, "orders")
@@ -439,7 +439,7 @@ func FuzzAuthorization(f *testing.F) {
 	issuer, stranger := testkit.NewIssuer(f, issuerName), testkit.NewIssuer(f, issuerName)
 	tokens := bearer.NewVerifier(bearer.Options{Now: time.Now, Log: zap.NewNop()})
 	f.Cleanup(tokens.Close)
-	p := filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(f), everybody{}, tokens, time.Now, zap.NewNop()))
+	p := filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(f), linkSigner(f), everybody{}, tokens, time.Now, zap.NewNop()))
 	value := fmt.Sprintf(`{"jwt":{"issuers":[{"issuer":"%s","audience":"%s","jwks_url":"%s"}]}}`, issuerName, testkit.Audience, issuer.URL())
 	for _, h := range testkit.HostileTokens(f, stranger, stranger, "acme", "http://127.0.0.1:1/") {
 		f.Add("Bearer " + h.Token)
@@ -460,7 +460,7 @@ func BenchmarkSubscribeWithAKnownToken(b *testing.B) {
 	issuer := testkit.NewIssuer(b, issuerName)
 	tokens := bearer.NewVerifier(bearer.Options{Now: time.Now, Log: zap.NewNop()})
 	b.Cleanup(tokens.Close)
-	p := filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(b), everybody{}, tokens, time.Now, zap.NewNop()))
+	p := filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(b), linkSigner(b), everybody{}, tokens, time.Now, zap.NewNop()))
 	conf, _ := p.ParseConf(fmt.Appendf(nil, `{"jwt":{"issuers":[{"issuer":"%s","audience":"%s","jwks_url":"%s"}]}}`, issuerName, testkit.Audience, issuer.URL()))
 	r := requesttest.New(b, "GET", "/orders/subscribe", "Authorization", "Bearer "+issuer.Token(b, testkit.KeyRSA, "acme", nil), "accept", "*/*", "host", "x")
 	b.ReportAllocs()

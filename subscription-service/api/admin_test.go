@@ -177,7 +177,7 @@ func TestDocument(t *testing.T) {
 	paths := document["paths"].(map[string]any)
 	want := map[string]string{
 		"/{resource}/subscribe": "get post", "/{resource}/subscribe/preview": "post", "/{resource}/subscribe/{id}": "delete get patch", "/{resource}/subscribe/{id}/rotate-secret": "post",
-		"/{resource}/subscribe/{id}/test": "post", "/{resource}/subscribe/{id}/deliveries/{delivery_id}/replay": "post",
+		"/{resource}/subscribe/{id}/test": "post", "/{resource}/subscribe/{id}/verify": "post", "/{resource}/subscribe/{id}/deliveries/{delivery_id}/replay": "post",
 		"/{resource}/subscribe/{id}/replay": "post", "/{resource}/subscribe/{id}/replay/{replay_id}": "get",
 		"/{resource}/subscribe/{id}/deliveries": "get", "/{resource}/subscribe/{id}/deliveries/{delivery_id}": "get", "/{resource}/events": "post",
 		"/{resource}/subscribe/{id}/explain": "get", "/admin/v1/events/{source}/{id}/explain": "get",

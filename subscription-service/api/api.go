@@ -43,6 +43,8 @@ type Options struct {
 	Policy *guard.Policy
 	// Resolver looks up the hosts of callback URLs.
 	Resolver guard.Resolver
+	// Origin names this installation to endpoints.
+	Origin string
 	// Admins may call the admin API: at least one.
 	Admins Admins
 	// Limits are those of a consumer that has none of its own; DefaultLimits where they are zero. The store has MaxSubscriptions.
@@ -72,7 +74,8 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	description.UseMiddleware(mediaTypes(description), trail.begin(description))
 
 	reach := reach{o.Policy, o.Resolver}
-	subscriptions{o.Store, reach, o.Now}.register(description)
+	subscriptions{o.Store, reach, o.Origin, o.Now}.register(description)
+	newConsents(o).register(description)
 	webhookKeys{o.Store, o.Now}.register(description)
 	deliveries{o.Store}.register(description)
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)

@@ -42,8 +42,6 @@ func TestAPolicyIsRefusedByField(t *testing.T) {
 		`{"callback_hosts":["a.*.example"]}`:   "body.policy.callback_hosts[0]",
 		`{"callback_hosts":"a.example"}`:       "body.policy.callback_hosts",
 		`{"callback_schemes":["https","ftp"]}`: "body.policy.callback_schemes[1]",
-		`{"verification":"handshake"}`:         "body.policy.verification",
-		`{"verification":"challenge"}`:         "body.policy.verification",
 		`{"verification":"trust"}`:             "body.policy.verification",
 		`{"max_subscriptions":0}`:              "body.policy.max_subscriptions",
 		`{"max_subscriptions":1.5}`:            "body.policy.max_subscriptions",
@@ -55,9 +53,7 @@ func TestAPolicyIsRefusedByField(t *testing.T) {
 		require.Contains(t, w.asAdmin("PUT", "/admin/v1/resources/orders", body).problem(t, http.StatusUnprocessableEntity), location, policy)
 		require.Contains(t, w.asAdmin("PATCH", "/admin/v1/resources/orders", body).problem(t, http.StatusUnprocessableEntity), location, policy)
 	}
-	text := string(w.asAdmin("PUT", "/admin/v1/resources/orders", `{"policy":{"verification":"handshake"}}`).body)
-	require.Contains(t, text, "not available yet")
-	whole := `{"schema_mode":"warn","callback_hosts":["a.example","*.b.example"],"callback_schemes":["https"],"verification":"none","max_subscriptions":2,"max_payload":1000,` +
+	whole := `{"schema_mode":"warn","callback_hosts":["a.example","*.b.example"],"callback_schemes":["https"],"verification":"any","max_subscriptions":2,"max_payload":1000,` +
 		`"retry_schedule":[],"timeouts":{"total":"20s"}}`
 	a := w.asAdmin("PUT", "/admin/v1/resources/orders", `{"policy":`+whole+`}`)
 	require.Equal(t, http.StatusCreated, a.status, "%s", a.body)

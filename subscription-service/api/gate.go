@@ -24,6 +24,14 @@ func callerOf(ctx context.Context) contract.Caller {
 	return caller
 }
 
+type linkKey struct{}
+
+// linkOf returns the link for a late consent that a caller had. Only requests that passed vouched on that path have one.
+func linkOf(ctx context.Context) contract.ConsentLink {
+	link, _ := ctx.Value(linkKey{}).(contract.ConsentLink)
+	return link
+}
+
 // gate lets the consumers' calls in.
 type gate struct {
 	signer  *contract.Signer
@@ -50,23 +58,49 @@ var (
 	cannotBeTold = &refusal{"unavailable", "the store can't be reached, which knows whether this call was made before: try again"}
 )
 
-// vouched lets a request through only with exactly one statement of the gateway, about this very call, and only once. It comes
-// before everything else: before routing, and before the body is read.
+// vouched lets a request through only with exactly one statement of the gateway, about this very call or, on the path of late
+// consents, about a link, and only once. It comes before everything else: before routing, and before the body is read.
 func (g *gate) vouched(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller, why := g.callerFor(r)
+		ctx, why := g.stated(r)
 		if why != nil {
 			g.refused.WithLabelValues(why.reason).Inc()
 			why.write(w, recordOf(r.Context()).id)
 			return
 		}
+		r.Header.Del(contract.HeaderStatement) // nothing below has a use for it
+		http.StripPrefix(contract.GatewayPrefix, next).ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// stated returns the request's context with what the statement says. A statement of one kind says nothing on the other's path.
+func (g *gate) stated(r *http.Request) (context.Context, *refusal) {
+	if r.URL.EscapedPath() == contract.GatewayPrefix+contract.ConsentPath {
+		link, why := g.linkFor(r)
+		return context.WithValue(r.Context(), linkKey{}, link), why
+	}
+	caller, why := g.callerFor(r)
+	if why == nil {
 		recordOf(r.Context()).consumer = caller.Consumer
 		actorIs(r.Context(), contract.ActorConsumer, caller.Consumer)
 		entryOf(r.Context()).From = caller.From
-		r.Header.Del(contract.HeaderStatement) // nothing below has a use for it
-		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller))
-		http.StripPrefix(contract.GatewayPrefix, next).ServeHTTP(w, r)
-	})
+	}
+	return context.WithValue(r.Context(), callerKey{}, caller), why
+}
+
+func (g *gate) linkFor(r *http.Request) (contract.ConsentLink, *refusal) {
+	statements := r.Header.Values(contract.HeaderStatement)
+	if len(statements) != 1 {
+		return contract.ConsentLink{}, unvouched
+	}
+	link, err := g.signer.VerifyConsent(statements[0])
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return contract.ConsentLink{}, tooLate
+	case err != nil:
+		return contract.ConsentLink{}, unvouched
+	}
+	return link, g.once(r, link.Statement)
 }
 
 func (g *gate) callerFor(r *http.Request) (contract.Caller, *refusal) {

@@ -20,7 +20,7 @@ type policySettings struct {
 	SchemaMode       contract.SchemaMode   `json:"schema_mode,omitempty" enum:"off,warn,reject" doc:"what becomes of an event whose data breaks the schema of its type: nothing, it is counted, it is refused. off unless set"`
 	CallbackHosts    []string              `json:"callback_hosts,omitempty" doc:"where callbacks may go, as hooks.example.com, or *.example.com for all below it. None: anywhere" example:"[\"*.example.com\"]"`
 	CallbackSchemes  []string              `json:"callback_schemes,omitempty" enum:"https,http" doc:"the service's own rules hold on top"`
-	Verification     contract.Verification `json:"verification,omitempty" doc:"none; handshake and challenge are not available yet"`
+	Verification     contract.Verification `json:"verification,omitempty" enum:"none,handshake,challenge,any" doc:"how a callback_url proves that it wants callbacks, before any is sent: the handshake of CloudEvents' HTTP webhooks, a signed challenge that it sends back, or the one and, where an endpoint does not speak it, the other. none unless set"`
 	MaxSubscriptions whole                 `json:"max_subscriptions,omitempty" minimum:"1" maximum:"1000000" doc:"how many subscriptions each consumer may have. None: no bound"`
 	MaxPayload       whole                 `json:"max_payload,omitempty" minimum:"1" maximum:"10485760" doc:"the longest data of an event, in bytes. None: 10 MiB for the whole event"`
 	RetrySchedule    []string              `json:"retry_schedule,omitempty" doc:"as in a subscription, for those that have none" example:"[\"5s\",\"2m\"]"`
@@ -55,7 +55,7 @@ func (p *resourcePolicy) faults(at string) []error {
 		return nil
 	}
 	_, errs := policyBody{p.RetrySchedule, p.Timeouts}.read(at)
-	for _, f := range (contract.Policy{CallbackHosts: p.CallbackHosts, Verification: p.Verification}).Check() {
+	for _, f := range (contract.Policy{CallbackHosts: p.CallbackHosts}).Check() {
 		errs = append(errs, fault(at+f.Field, f.Message))
 	}
 	return errs

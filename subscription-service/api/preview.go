@@ -134,6 +134,7 @@ func (s subscriptions) requestOf(sub contract.Subscription, e *event.Event) (*re
 	if err != nil {
 		return nil, err
 	}
+	header.Set(contract.HeaderRequestOrigin, s.origin)
 	view := &requestView{Method: http.MethodPost, URL: sub.CallbackURL, Headers: shown(header, sub.Auth)}
 	if utf8.Valid(body) {
 		view.Body = string(body)

@@ -217,6 +217,7 @@ type subscriptionView struct {
 	Resource      string              `json:"resource"`
 	Status        contract.Status     `json:"status" enum:"pending,active,paused,disabled"`
 	StatusReason  string              `json:"status_reason,omitempty" doc:"why the service itself changed the status"`
+	Verification  *verificationView   `json:"verification,omitempty" doc:"how far it is proven that callback_url wants callbacks, where the resource asks for it"`
 	CallbackURL   string              `json:"callback_url"`
 	Types         []string            `json:"types,omitempty"`
 	Filter        string              `json:"filter,omitempty"`
@@ -239,7 +240,7 @@ type subscriptionView struct {
 
 func viewOf(sub contract.Subscription, now time.Time) subscriptionView {
 	return subscriptionView{
-		ID: sub.ID, Resource: sub.Resource, Status: sub.Status, StatusReason: sub.StatusReason, CallbackURL: sub.CallbackURL,
+		ID: sub.ID, Resource: sub.Resource, Status: sub.Status, StatusReason: sub.StatusReason, Verification: viewOfConsent(sub.Consent), CallbackURL: sub.CallbackURL,
 		Types: sub.Types, Filter: sub.Filter, Transform: sub.Transform, Format: sub.Format, Headers: sub.Headers, RateLimit: sub.RateLimit,
 		MaxInFlight: cmp.Or(sub.MaxInFlight, contract.DefaultMaxInFlight), Ordering: cmp.Or(sub.Ordering, contract.OrderingNone),
 		RetrySchedule: sub.Delivery.RetrySchedule, Timeouts: sub.Delivery.Timeouts, Description: sub.Description,

@@ -15,9 +15,10 @@ import (
 
 // subscriptions are the calls on a consumer's own subscriptions.
 type subscriptions struct {
-	store *store.Store
-	reach reach
-	now   func() time.Time
+	store  *store.Store
+	reach  reach
+	origin string
+	now    func() time.Time
 }
 
 const (
@@ -42,6 +43,7 @@ func (s subscriptions) register(api huma.API) {
 	register(api, operation("unsubscribe", http.MethodDelete, pathSubscription, "Unsubscribe; no callback starts after it", absent), s.remove)
 	register(api, operation("rotate-secret", http.MethodPost, pathSubscription+"/rotate-secret",
 		"Get a new secret, and a new key of v1a; the old ones sign for 24 hours more", absent), s.rotate)
+	s.registerVerification(api)
 }
 
 // documentExisting adds the answer 200 of subscribe, which huma can't tell from the code.
@@ -71,8 +73,12 @@ type createAnswer struct {
 
 func (s subscriptions) create(ctx context.Context, in *createRequest) (*createAnswer, error) {
 	asked := s.fresh(callerOf(ctx), in.Body)
-	if err := s.suits(ctx, asked); err != nil {
+	policy, err := s.suits(ctx, asked)
+	if err != nil {
 		return nil, err
+	}
+	if policy.Verification.Needed() {
+		asked.AskConsent(policy.Verification, asked.CreatedAt)
 	}
 	if err := fits(ctx, s.store, asked, "body."); err != nil {
 		return nil, err
@@ -181,10 +187,13 @@ func mustOwn(ctx context.Context, sub contract.Subscription) error {
 
 // mustBeActive refuses what would send a callback to a subscription that gets none.
 func mustBeActive(sub contract.Subscription) error {
-	if sub.Status != contract.StatusActive {
-		return huma.Error409Conflict(fmt.Sprintf("the subscription is %s: set its status to active first", sub.Status))
+	switch sub.Status {
+	case contract.StatusActive:
+		return nil
+	case contract.StatusPending:
+		return unproven()
 	}
-	return nil
+	return huma.Error409Conflict(fmt.Sprintf("the subscription is %s: set its status to active first", sub.Status))
 }
 
 type changeRequest struct {
@@ -194,11 +203,12 @@ type changeRequest struct {
 
 func (s subscriptions) change(ctx context.Context, in *changeRequest) (*subscriptionAnswer, error) {
 	sub, err := s.store.ChangeSubscription(ctx, in.ID, func(sub *contract.Subscription) error {
-		in.Body.apply(sub, moment(s.now()))
+		before, now := *sub, moment(s.now())
+		in.Body.apply(sub, now)
 		if err := mustOwn(ctx, *sub); err != nil {
 			return err
 		}
-		if err := s.resumes(ctx, in.Body, *sub); err != nil {
+		if err := s.resumes(ctx, in.Body, before, sub, now); err != nil {
 			return err
 		}
 		if in.Body.rewrites() {
@@ -215,11 +225,11 @@ func (s subscriptions) change(ctx context.Context, in *changeRequest) (*subscrip
 }
 
 // suits refuses where the resource's policy or the guard does not allow to call, for callbacks or for their tokens, and a
-// certificate that could not be shown.
-func (s subscriptions) suits(ctx context.Context, sub contract.Subscription) error {
+// certificate that could not be shown. It returns the policy.
+func (s subscriptions) suits(ctx context.Context, sub contract.Subscription) (contract.Policy, error) {
 	policy, err := s.store.Policy(ctx, sub.Resource)
 	if err != nil {
-		return err
+		return policy, err
 	}
 	errs := certificateNeedsTLS(sub)
 	for _, u := range urlsOf(sub) {
@@ -230,9 +240,9 @@ func (s subscriptions) suits(ctx context.Context, sub contract.Subscription) err
 		errs = append(errs, urlFaults("body."+u.field, s.reach.check(ctx, u.url))...)
 	}
 	if len(errs) > 0 {
-		return unprocessable(errs...)
+		return policy, unprocessable(errs...)
 	}
-	return nil
+	return policy, nil
 }
 
 type fieldURL struct{ field, url string }
@@ -246,12 +256,20 @@ func urlsOf(sub contract.Subscription) []fieldURL {
 	return urls
 }
 
-// resumes checks where callbacks and their tokens go where they start: at new ones, or again at those that are there.
-func (s subscriptions) resumes(ctx context.Context, asked subscriptionPatch, sub contract.Subscription) error {
+// resumes checks where callbacks and their tokens go where they start: at new ones, or again at those that are there. Where the
+// policy wants a consent that the callback URL has not given, it is asked for.
+func (s subscriptions) resumes(ctx context.Context, asked subscriptionPatch, before contract.Subscription, sub *contract.Subscription, now time.Time) error {
 	if !asked.CallbackURL.Sent && !asked.Auth.Sent && (!asked.Status.Sent || sub.Status != contract.StatusActive) {
 		return nil
 	}
-	return s.suits(ctx, sub)
+	policy, err := s.suits(ctx, *sub)
+	if err != nil {
+		return err
+	}
+	if err := sub.Reconsider(before, asked.status(), policy.Verification, now); err != nil {
+		return unproven()
+	}
+	return nil
 }
 
 // unburden forgets the failures of a subscription that is set active: they would disable it again at the next one.

@@ -46,6 +46,9 @@ type config struct {
 	EventRate     int   `env:"WEBHOOK_CONSUMER_EVENT_RATE" envDefault:"20000"`
 	Subscriptions int   `env:"WEBHOOK_CONSUMER_SUBSCRIPTIONS" envDefault:"50000"`
 	AuditEntries  int64 `env:"WEBHOOK_AUDIT_ENTRIES" envDefault:"100000"`
+	// Origin and PublicURL are what endpoints learn of this installation; see contract.NewSender.
+	Origin    string `env:"WEBHOOK_ORIGIN"`
+	PublicURL string `env:"WEBHOOK_PUBLIC_URL"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -94,7 +97,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 
 	handlers, err := api.New(api.Options{
 		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
-		Policy: made.policy, Resolver: made.resolver, Admins: made.admins,
+		Policy: made.policy, Origin: made.sender.Origin, Resolver: made.resolver, Admins: made.admins,
 		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {
@@ -120,6 +123,7 @@ type parts struct {
 	signer      *contract.Signer
 	policy      *guard.Policy
 	resolver    *net.Resolver
+	sender      contract.Sender
 	admins      api.Admins
 	keyring     *keyring.Keyring
 	redis, amqp *tlsconf.Client
@@ -128,7 +132,7 @@ type parts struct {
 
 // check reports every fault of the values at once, without the values.
 func (c config) check(log *zap.Logger) (made parts, err error) {
-	var errs [8]error
+	var errs [9]error
 	made.signer, errs[0] = c.keys().Signer()
 	if made.policy, err = guard.New(c.AllowCIDRs, c.AllowHTTP); err != nil {
 		errs[1] = fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", err)
@@ -138,6 +142,7 @@ func (c config) check(log *zap.Logger) (made parts, err error) {
 		errs[6] = fmt.Errorf("WEBHOOK_DNS: %w", err)
 	}
 	made.keyring, errs[7] = keyring.Load(c.Keyring, c.KeyringFile)
+	made.sender, errs[8] = contract.NewSender(c.Origin, c.PublicURL)
 	made.redis, errs[3] = tlsconf.NewClient(tlsconf.Redis(c.RedisURL), c.RedisFiles, log)
 	made.amqp, errs[4] = tlsconf.NewClient(tlsconf.AMQP(c.AMQPURL), c.AMQPFiles, log)
 	made.listener, errs[5] = tlsconf.NewServer("WEBHOOK_TLS_", c.TLS, log)
