@@ -42,6 +42,17 @@ func TestHostileCallbackURLsAreRefusedThroughTheGateway(t *testing.T) {
 	require.Contains(t, string(list.Body), `"items":[]`)
 }
 
+func TestTheNamesOfThisMachineLeadToItWhereLoopbackIsOpen(t *testing.T) {
+	s := setScene(t)
+	r := receiver(t, nil)
+	for _, host := range []string{"localhost", "LOCALHOST.", "hooks.localhost"} {
+		s.subscribe(t, strings.Replace(r.URL, "127.0.0.1", host, 1), nil)
+	}
+	s.publish(t, "one")
+	_, err := r.WaitFor(ctx(t), 3)
+	require.NoError(t, err)
+}
+
 // withGateway runs the gateway, and with it the egress, with settings of the test's.
 func withGateway(t *testing.T, s *scene, settings ...string) {
 	t.Helper()
