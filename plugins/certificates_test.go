@@ -89,13 +89,13 @@ func TestASealedCertificateIsReadWithTheKeyRingAndNotWithout(t *testing.T) {
 	if _, _, err := kept.CreateSubscription(t.Context(), sub); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := (certificates{kept}).ClientCertificate(t.Context(), "sub_1", record.ID); err != nil || got.Leaf.Subject.CommonName != "client" {
+	if got, err := (certificates{kept, true}).ClientCertificate(t.Context(), "sub_1", record.ID); err != nil || got.Leaf.Subject.CommonName != "client" {
 		t.Errorf("with the key ring: %v, %v", got, err)
 	}
 	for name, keys := range map[string]*keyring.Keyring{"none": nil, "another": keyring.Ephemeral()} {
 		options.Keyring = keys
-		if got, err := (certificates{open(options)}).ClientCertificate(t.Context(), "sub_1", record.ID); err == nil {
-			t.Errorf("with %s: %v", name, got)
+		if got, err := (certificates{open(options), keys != nil}).ClientCertificate(t.Context(), "sub_1", record.ID); err == nil || errors.Is(err, egress.ErrNoCertificate) {
+			t.Errorf("with %s: %v, %v", name, got, err)
 		}
 	}
 }
