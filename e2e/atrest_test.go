@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/e2e/world"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 )
 
 // Every kind of secret is set, used, changed and taken away, with good and with bad ends. Then none of them is in Redis, in a
@@ -47,6 +49,13 @@ func TestNoSecretRestsAnywhere(t *testing.T) {
 	subscribe("basic", gone.URL, map[string]any{"auth": map[string]string{"type": "basic", "username": secretOf("user name"), "password": secretOf("password")}})
 	subscribe("header", fails.URL, map[string]any{"headers": map[string]string{"X-Key": secretOf("header")}, "retry_schedule": []string{"1h"}})
 	subscribe("taken", works.URL+"/taken", map[string]any{"auth": map[string]string{"type": "bearer", "token": secretOf("token of one that ends")}})
+	login := newGrantor(t, "acme", secretOf("client's secret"), secretOf("access token"))
+	subscribe("oauth2", works.URL, map[string]any{"auth": login.auth("acme", secrets["the client's secret"]), "signatures": []string{"v1", "v1a"}})
+	subscribe("headers", works.URL, map[string]any{"auth": map[string]any{"type": "headers", "headers": map[string]string{"X-Api-Key": secretOf("key in a header")}}})
+	certificate, private := testkit.NewAuthority(t).Issue("acme", nil, nil)
+	secrets["a private key"] = strings.Split(private, "\n")[1]
+	subscribe("mtls", "https"+strings.TrimPrefix(works.URL, "http"), map[string]any{"auth": map[string]any{"type": "mtls", "certificate": certificate, "key": private}})
+	secrets["the link of a consent"] = s.consentByLink(t)
 	change := func(status int, method, path string, body any) world.Answer {
 		answer, err := s.consumer.Want(ctx(t), status, method, s.path()+"/"+path, body)
 		require.NoError(t, err)
@@ -58,7 +67,7 @@ func TestNoSecretRestsAnywhere(t *testing.T) {
 	change(422, "PATCH", ids["bearer"], map[string]any{"auth": map[string]string{"type": "bearer", "token": secretOf("refused token") + "\n"}})
 
 	s.publish(t, planted)
-	_, err := works.WaitFor(ctx(t), 1)
+	_, err := works.WaitFor(ctx(t), 3) // bearer, oauth2, headers; that of mtls has no TLS: it fails
 	require.NoError(t, err)
 	for kind, status := range map[string]string{"bearer": "succeeded", "basic": "failed", "header": "pending"} {
 		eventually(t, kind+" is "+status, func() bool {
@@ -91,6 +100,24 @@ func TestNoSecretRestsAnywhere(t *testing.T) {
 		}
 		require.NotZero(t, marked, "%s: what is no secret was not found either, among %d", place, len(holds))
 	}
+}
+
+// consentByLink makes a subscription active by the link that its endpoint was given, and returns what was secret of the link.
+func (s *scene) consentByLink(t *testing.T) string {
+	t.Helper()
+	verify := func(method string) {
+		_, err := s.Admin().Want(ctx(t), 200, "PUT", "/admin/v1/resources/"+s.resource, map[string]any{"policy": map[string]any{"verification": method}})
+		require.NoError(t, err)
+	}
+	verify("handshake")
+	e := newEndpoint(t, consents("", ""))
+	s.pending(t, e.URL, nil)
+	eventually(t, "it is asked", func() bool { return len(e.of(http.MethodOptions)) > 0 })
+	link := strings.TrimPrefix(e.of(http.MethodOptions)[0].header.Get("WebHook-Request-Callback"), s.GatewayURL)
+	_, err := s.Consumer("").Want(ctx(t), 200, http.MethodPost, link, nil)
+	require.NoError(t, err)
+	verify("none")
+	return link[strings.LastIndexAny(link, "/.")+1:] // its signature
 }
 
 // redisHolds is every key with its value.

@@ -97,7 +97,7 @@ func rekey(t *testing.T, s *scene, ring string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx(t), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "../bin/rekey")
+	cmd := exec.CommandContext(ctx, "../bin/rekey", "-wait", "0s")
 	cmd.Env = []string{"REDIS_URL=" + s.RedisURL, "WEBHOOK_KEYRING_FILE=" + ring}
 	out, err := cmd.CombinedOutput()
 	return string(out), err

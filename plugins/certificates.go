@@ -17,10 +17,17 @@ type certificates struct {
 	store interface {
 		Subscription(ctx context.Context, id string) (contract.Subscription, error)
 	}
+	// opens says that the store has a key ring.
+	opens bool
 }
+
+var errNoKeyring = errors.New("without WEBHOOK_KEYRING or WEBHOOK_KEYRING_FILE, callbacks with a client certificate wait")
 
 // ClientCertificate makes certificates an egress.Certificates.
 func (c certificates) ClientCertificate(ctx context.Context, subscription, id string) (*tls.Certificate, error) {
+	if !c.opens {
+		return nil, errNoKeyring
+	}
 	sub, err := c.store.Subscription(ctx, subscription)
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrDamaged):

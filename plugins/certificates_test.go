@@ -24,6 +24,14 @@ func (s shelf) Subscription(context.Context, string) (contract.Subscription, err
 	return s.sub, s.err
 }
 
+// That is no answer about the certificate: a callback must not use up an attempt for it.
+func TestWithoutAKeyRingNothingIsSaidOfACertificate(t *testing.T) {
+	_, err := certificates{shelf{}, false}.ClientCertificate(t.Context(), "sub_1", "id")
+	if !errors.Is(err, errNoKeyring) || errors.Is(err, egress.ErrNoCertificate) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestACertificateIsReadWhereItsSubscriptionIsKept(t *testing.T) {
 	chain, key := testkit.NewAuthority(t).Issue("client", nil, nil)
 	record, err := credential.Check(chain, key, time.Now())
@@ -48,8 +56,9 @@ func TestACertificateIsReadWhereItsSubscriptionIsKept(t *testing.T) {
 		"unsubscribed":         {shelf{err: fmt.Errorf("subscription: %w", store.ErrNotFound)}, record.ID, egress.ErrNoCertificate},
 		"a damaged record":     {shelf{err: fmt.Errorf("subscription: %w", store.ErrDamaged)}, record.ID, egress.ErrNoCertificate},
 		"Redis can't be asked": {shelf{err: away}, record.ID, away},
+		"a key is missing":     {shelf{err: fmt.Errorf("subscription: %w", store.ErrSealed)}, record.ID, store.ErrSealed},
 	} {
-		got, err := certificates{c.kept}.ClientCertificate(t.Context(), "sub_1", c.id)
+		got, err := certificates{c.kept, true}.ClientCertificate(t.Context(), "sub_1", c.id)
 		if !errors.Is(err, c.want) || (err == nil) != (got != nil) || c.want == nil && err != nil {
 			t.Errorf("%s: got %v, %v", name, got, err)
 		}
@@ -80,13 +89,13 @@ func TestASealedCertificateIsReadWithTheKeyRingAndNotWithout(t *testing.T) {
 	if _, _, err := kept.CreateSubscription(t.Context(), sub); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := (certificates{kept}).ClientCertificate(t.Context(), "sub_1", record.ID); err != nil || got.Leaf.Subject.CommonName != "client" {
+	if got, err := (certificates{kept, true}).ClientCertificate(t.Context(), "sub_1", record.ID); err != nil || got.Leaf.Subject.CommonName != "client" {
 		t.Errorf("with the key ring: %v, %v", got, err)
 	}
 	for name, keys := range map[string]*keyring.Keyring{"none": nil, "another": keyring.Ephemeral()} {
 		options.Keyring = keys
-		if got, err := (certificates{open(options)}).ClientCertificate(t.Context(), "sub_1", record.ID); err == nil {
-			t.Errorf("with %s: %v", name, got)
+		if got, err := (certificates{open(options), keys != nil}).ClientCertificate(t.Context(), "sub_1", record.ID); err == nil || errors.Is(err, egress.ErrNoCertificate) {
+			t.Errorf("with %s: %v, %v", name, got, err)
 		}
 	}
 }

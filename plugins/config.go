@@ -43,6 +43,7 @@ type logging struct {
 // parts are what the environment makes.
 type parts struct {
 	store    *store.Store
+	keys     *keyring.Keyring // nil: there are none, so no client certificates either
 	gateway  *contract.Signer
 	callback *contract.Signer
 	policy   *guard.Policy
@@ -53,8 +54,9 @@ type parts struct {
 // build makes the parts, or returns all that is wrong with the environment at once, without the values.
 func (e environment) build(log *zap.Logger) (parts, error) {
 	var p parts
-	var errs [6]error
-	p.store, errs[0] = e.openStore(log)
+	var errs [7]error
+	p.keys, errs[6] = e.keyring()
+	p.store, errs[0] = e.openStore(p.keys, log)
 	p.gateway, errs[1] = e.gatewayKeys().Signer()
 	p.callback, errs[2] = e.callbackKeys().Signer()
 	if p.policy, errs[3] = guard.New(e.AllowCIDRs, e.AllowHTTP); errs[3] != nil {
@@ -69,7 +71,7 @@ func (e environment) build(log *zap.Logger) (parts, error) {
 	return p, errors.Join(append(errs[:], checkLoopback(e.Egress))...)
 }
 
-func (e environment) openStore(log *zap.Logger) (*store.Store, error) {
+func (e environment) openStore(keys *keyring.Keyring, log *zap.Logger) (*store.Store, error) {
 	if e.RedisURL == "" {
 		return nil, errors.New("REDIS_URL is missing: set it to redis://user:password@host:port/0")
 	}
@@ -77,14 +79,10 @@ func (e environment) openStore(log *zap.Logger) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := e.keyring()
-	if err != nil {
-		return nil, err
-	}
 	return store.Open(store.Options{URL: e.RedisURL, TLS: secure, Keyring: keys})
 }
 
-// keyring opens client certificates, and nothing else here; without one, callbacks that show one are refused.
+// keyring opens client certificates, and nothing else here; without one, callbacks that show one wait.
 func (e environment) keyring() (*keyring.Keyring, error) {
 	if e.Keyring == "" && e.KeyringFile == "" {
 		return nil, nil //nolint:nilnil // a store takes none for none

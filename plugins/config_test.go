@@ -17,6 +17,7 @@ func setAll(t *testing.T, change map[string]string) {
 	for name, value := range map[string]string{
 		"REDIS_URL": "redis://127.0.0.1:1/0", "WEBHOOK_GATEWAY_KEY": goodKey, "WEBHOOK_CALLBACK_KEY": goodKey,
 		"WEBHOOK_EGRESS": "127.0.0.1:0", "WEBHOOK_ALLOW_CIDRS": "", "WEBHOOK_ALLOW_HTTP": "false", "WEBHOOK_DNS": "", "WEBHOOK_EGRESS_PROXY": "", "WEBHOOK_LOG_LEVEL": "warn",
+		"WEBHOOK_KEYRING": "", "WEBHOOK_KEYRING_FILE": "",
 	} {
 		t.Setenv(name, value)
 	}
@@ -43,7 +44,7 @@ func TestTheEnvironment(t *testing.T) {
 		"DNS by name":      {map[string]string{"WEBHOOK_DNS": "hunter2:53"}, []string{"WEBHOOK_DNS: is not a DNS server's address"}},
 		"a proxy unread":   {map[string]string{"WEBHOOK_EGRESS_PROXY": "http://me:hunter2@proxy.example"}, []string{"WEBHOOK_EGRESS_PROXY: cannot be read"}},
 		"a key ring":       {change: map[string]string{"WEBHOOK_KEYRING": "k1:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="}},
-		"a bad key ring":   {map[string]string{"WEBHOOK_KEYRING": "k1:hunter2"}, []string{"WEBHOOK_KEYRING"}},
+		"a bad key ring":   {map[string]string{"WEBHOOK_KEYRING": "k1:hunter2"}, []string{"WEBHOOK_KEYRING entry 1"}},
 		"no such key ring": {map[string]string{"WEBHOOK_KEYRING_FILE": "/no/such/file"}, []string{"WEBHOOK_KEYRING_FILE"}},
 		"no boolean":       {map[string]string{"WEBHOOK_ALLOW_HTTP": "hunter2"}, []string{"WEBHOOK_ALLOW_HTTP"}},
 		"no log level":     {map[string]string{"WEBHOOK_LOG_LEVEL": "hunter2"}, []string{"WEBHOOK_LOG_LEVEL"}},

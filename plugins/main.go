@@ -106,6 +106,7 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 		return p
 	}
 	p.parts = made
+	p.followKeyring()
 	p.tokens = bearer.NewVerifier(bearer.Options{AllowHTTP: env.AllowHTTP, Now: time.Now, Log: log})
 	p.gate.OnConfig(p.adopt)
 	p.handlers = map[string]filter.Handler{
@@ -117,6 +118,15 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 		},
 	}
 	return p
+}
+
+// followKeyring lasts as long as the process.
+func (p *process) followKeyring() {
+	if p.parts.keys == nil {
+		p.log.Warn(errNoKeyring.Error())
+		return
+	}
+	go func() { _ = p.parts.keys.Run(context.Background(), p.log) }() // it has no other end
 }
 
 // adopt makes ready what a configuration needs.
@@ -140,7 +150,7 @@ func (p *process) register() error {
 func (p *process) start(env environment) {
 	if p.parts.policy != nil {
 		options := egress.Options{
-			Book: p.book, Policy: p.parts.policy, Resolver: p.parts.resolver, Proxy: p.parts.proxy, Certificates: certificates{p.parts.store},
+			Book: p.book, Policy: p.parts.policy, Resolver: p.parts.resolver, Proxy: p.parts.proxy, Certificates: certificates{p.parts.store, p.parts.keys != nil},
 		}
 		p.server = egress.Serve(env.Egress, egress.New(options), p.log)
 	}

@@ -47,15 +47,16 @@ var errIncomplete = errors.New("not all is under the current key: keep the other
 func main() {
 	check := flag.Bool("check", false, "only count what is sealed under which key")
 	perSecond := flag.Float64("rate", 2000, "records per second, at most")
+	wait := flag.Duration("wait", 5*time.Second, "how long services take to read a changed file: what they seal until then is sealed anew")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: REDIS_URL=… WEBHOOK_KEYRING_FILE=… rekey [-check] [-rate 2000]")
+		fmt.Fprintln(os.Stderr, "usage: REDIS_URL=… WEBHOOK_KEYRING_FILE=… rekey [-check] [-rate 2000] [-wait 5s]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	c, err := service.Environment[config]()
 	if err == nil {
-		err = run(ctx, c, *check, *perSecond, os.Stdout)
+		err = run(ctx, c, how{*check, *perSecond, *wait}, os.Stdout)
 	}
 	cancel()
 	if err != nil {
@@ -64,9 +65,16 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, c config, check bool, perSecond float64, out io.Writer) error {
-	if !(perSecond > 0) || flag.NArg() > 0 { // neither is NaN
-		return errors.New("-rate must be positive, and there are no arguments: see -h")
+// how are the flags.
+type how struct {
+	check     bool
+	perSecond float64
+	wait      time.Duration
+}
+
+func run(ctx context.Context, c config, h how, out io.Writer) error {
+	if !(h.perSecond > 0) || h.wait < 0 || flag.NArg() > 0 { // neither is NaN
+		return errors.New("-rate must be positive, -wait not negative, and there are no arguments: see -h")
 	}
 	keys, err := keyring.Load(c.Keyring, c.KeyringFile)
 	if err != nil {
@@ -81,9 +89,9 @@ func run(ctx context.Context, c config, check bool, perSecond float64, out io.Wr
 		return err
 	}
 	defer func() { _ = kept.Close() }() // nothing is under way
-	r := &rekeying{store: kept, keys: keys.Keys(), pace: rate.NewLimiter(rate.Limit(perSecond), batch), out: out}
-	if !check {
-		if err := r.reseal(ctx); err != nil {
+	r := &rekeying{store: kept, keys: keys.Keys(), pace: rate.NewLimiter(rate.Limit(h.perSecond), batch), out: out}
+	if !h.check {
+		if err := r.reseal(ctx, h.wait); err != nil {
 			return err
 		}
 	}
@@ -97,7 +105,12 @@ type rekeying struct {
 	out   io.Writer
 }
 
-func (r *rekeying) reseal(ctx context.Context) error {
+func (r *rekeying) reseal(ctx context.Context, wait time.Duration) error {
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	told := time.Now()
 	count, err := r.store.Reseal(ctx, store.Resealing{
 		Pace: r.pace.WaitN,

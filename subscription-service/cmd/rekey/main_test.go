@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -52,7 +53,7 @@ func open(t *testing.T, c config) *store.Store {
 func rekey(t *testing.T, c config, check bool) (string, error) {
 	t.Helper()
 	var out strings.Builder
-	err := run(context.Background(), c, check, 1e6, &out)
+	err := run(context.Background(), c, how{check: check, perSecond: 1e6}, &out)
 	require.NotContains(t, out.String()+fmt.Sprint(err), "s3cr3t")
 	return out.String(), err
 }
@@ -98,7 +99,14 @@ func TestItRefusesWhatItCanNotWorkWith(t *testing.T) {
 		"no rate": {config{RedisURL: "redis://127.0.0.1:1", Keyring: one}, 0, "-rate"},
 		"outage":  {config{RedisURL: "redis://127.0.0.1:1", Keyring: one}, 1, "127.0.0.1:1"},
 	} {
-		err := run(context.Background(), c.config, false, c.rate, &strings.Builder{})
+		err := run(context.Background(), c.config, how{perSecond: c.rate}, &strings.Builder{})
 		require.ErrorContains(t, err, c.want, name)
 	}
+}
+
+func TestTheWaitEndsWithTheCommand(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := run(ctx, place(t), how{perSecond: 1, wait: time.Hour}, &strings.Builder{})
+	require.ErrorIs(t, err, context.Canceled)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Keys in Redis are made of these bytes: if they changed, the same subscription could be made twice.
-func TestWhatIsAskedForStaysWhatItWasBeforeThereWereSchemesToChoose(t *testing.T) {
+// Fingerprints are keys in Redis, made of these bytes: one that changed would let the same subscription be made twice.
+func TestWhatIsAskedStaysWhatItWasBeforeThereWereSchemesToChoose(t *testing.T) {
 	sub := Subscription{Consumer: "con_1", Resource: "orders", CallbackURL: "https://consumer.example/", Types: []string{"b", "a"},
 		Format: FormatStructured, Confidential: Confidential{Auth: &Auth{Type: "basic", Username: "u", Password: "p"}}}
 	before := sub.Asked()
