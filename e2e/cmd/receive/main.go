@@ -21,14 +21,15 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:9000", "where to listen")
 	secret := flag.String("secret", "", "the subscription's secret, whsec_…; without it signatures are not checked")
 	status := flag.Int("status", http.StatusNoContent, "what to answer; 500 shows retries, 410 ends the subscription")
+	consent := flag.Bool("consent", true, "whether to consent to callbacks where the service asks for it, with OPTIONS")
 	flag.Parse()
-	if err := run(*listen, *secret, *status); err != nil {
+	if err := run(*listen, *secret, *status, *consent); err != nil {
 		fmt.Fprintln(os.Stderr, "receive:", err)
 		os.Exit(1)
 	}
 }
 
-func run(listen, secret string, status int) error {
+func run(listen, secret string, status int, consent bool) error {
 	var hook *standardwebhooks.Webhook
 	if secret != "" {
 		var err error
@@ -49,6 +50,13 @@ func run(listen, secret string, status int) error {
 			return
 		}
 		show(r, body, hook)
+		if origin := r.Header.Get("WebHook-Request-Origin"); consent && r.Method == http.MethodOptions && origin != "" {
+			w.Header().Set("WebHook-Allowed-Origin", origin)
+			w.Header().Set("WebHook-Allowed-Rate", "*")
+			w.Header().Set("Allow", http.MethodPost)
+			w.WriteHeader(http.StatusOK)
+			return
+		}
 		w.WriteHeader(status)
 	})}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
