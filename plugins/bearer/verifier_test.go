@@ -223,7 +223,7 @@ func TestAKeyThatIsWithdrawnTakesItsTokensAlong(t *testing.T) {
 	b.want(t, "acme", token)
 	b.issuer.Drop(testkit.KeyRSA)
 	b.advance(fetchEvery)
-	b.want(t, "acme", token) // not known here yet
+	b.want(t, "acme", token)                         // not known here yet
 	b.want(t, "unknown_key", b.token2(t, "made-up")) // makes it look
 	b.want(t, "unknown_key", token)
 }
