@@ -72,7 +72,7 @@ func parseKey(text []byte) (key, error) {
 	if json.Unmarshal(text, &m) != nil {
 		return key{}, errors.New("is no JWK")
 	}
-	if m.D != "" || m.P != "" || m.Q != "" || m.DP != "" || m.DQ != "" || m.QI != "" || m.K != "" || m.KTY == jwkset.KtyOct {
+	if m.D != "" || m.P != "" || m.Q != "" || m.DP != "" || m.DQ != "" || m.QI != "" || m.K != "" {
 		return key{}, errors.New("is a secret key: publish public keys only")
 	}
 	algorithm := algorithmOf(&m)

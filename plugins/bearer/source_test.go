@@ -52,6 +52,21 @@ func TestKeysAreRenewedBesideTheCalls(t *testing.T) {
 	later(t, "a second fetch", func() bool { return b.issuer.Fetches.Load() == 2 })
 }
 
+// What was checked with a set of keys holds while that set does.
+func TestKeysThatDidNotChangeStayTheSameSet(t *testing.T) {
+	b := setUp(t)
+	same, source := b.issuer.JWKS(), b.sources.of(b.issuer.URL())
+	b.issuer.Answer(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(same)) })
+	before, err := source.current(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.advance(renewBy)
+	if after, err := source.current(ctx); err != nil || after != before || b.issuer.Fetches.Load() != 2 {
+		t.Errorf("another set, %v, after %d fetches", err, b.issuer.Fetches.Load())
+	}
+}
+
 func TestOldKeysWaitForTheirRenewal(t *testing.T) {
 	b := setUp(t)
 	token := b.token(t, testkit.Part{"exp": b.now().Unix() + 7200})
