@@ -48,6 +48,15 @@ func TestNoSecretRestsAnywhere(t *testing.T) {
 	subscribe("bearer", works.URL, map[string]any{"auth": map[string]string{"type": "bearer", "token": secretOf("bearer token")}})
 	subscribe("basic", gone.URL, map[string]any{"auth": map[string]string{"type": "basic", "username": secretOf("user name"), "password": secretOf("password")}})
 	subscribe("header", fails.URL, map[string]any{"headers": map[string]string{"X-Key": secretOf("header")}, "retry_schedule": []string{"1h"}})
+	grants := newGrantor(t, "acme", secretOf("client secret"), "granted-"+s.resource)
+	secrets["the access token"] = "granted-" + s.resource
+	subscribe("oauth2", works.URL+"/oauth2", map[string]any{"auth": grants.auth("acme", secrets["the client secret"]), "signatures": []string{"v1", "v1a"}})
+	subscribe("secret header", works.URL+"/header", map[string]any{"auth": map[string]any{"type": "headers", "headers": map[string]string{"X-Key": secretOf("secret header")}}})
+	certificate, private := testkit.NewAuthority(t).Issue("acme", nil, nil)
+	secrets["the private key"] = strings.Split(private, "\n")[2]
+	subscribe("mtls", "https"+strings.TrimPrefix(works.URL, "http"), map[string]any{
+		"auth": map[string]any{"type": "mtls", "certificate": certificate, "key": private}, "retry_schedule": []string{"1h"},
+	})
 	subscribe("taken", works.URL+"/taken", map[string]any{"auth": map[string]string{"type": "bearer", "token": secretOf("token of one that ends")}})
 	login := newGrantor(t, "acme", secretOf("client's secret"), secretOf("access token"))
 	subscribe("oauth2", works.URL, map[string]any{"auth": login.auth("acme", secrets["the client's secret"]), "signatures": []string{"v1", "v1a"}})
@@ -69,7 +78,9 @@ func TestNoSecretRestsAnywhere(t *testing.T) {
 	s.publish(t, planted)
 	_, err := works.WaitFor(ctx(t), 3) // bearer, oauth2, headers; that of mtls has no TLS: it fails
 	require.NoError(t, err)
-	for kind, status := range map[string]string{"bearer": "succeeded", "basic": "failed", "header": "pending"} {
+	for kind, status := range map[string]string{
+		"bearer": "succeeded", "basic": "failed", "header": "pending", "oauth2": "succeeded", "secret header": "succeeded", "mtls": "pending",
+	} {
 		eventually(t, kind+" is "+status, func() bool {
 			answer, err := s.consumer.Do(ctx(t), "GET", s.path()+"/"+ids[kind]+"/deliveries", nil)
 			return err == nil && strings.Contains(string(answer.Body), `"status":"`+status+`"`) && strings.Contains(string(answer.Body), `"attempt_count":1`)

@@ -70,7 +70,7 @@ const (
 	DetailAnswerIncomplete   Detail = "answer_incomplete"    // response: a body that broke or did not end in time
 	DetailRetryAfterBounded  Detail = "retry_after_bounded"  // response: Retry-After asked for more than is granted
 	DetailRetryAfterUnusable Detail = "retry_after_unusable" // response: Retry-After is unreadable or lies in the past
-	DetailTokenUnreachable   Detail = "token_unreachable"    // token: its endpoint cannot be reached
+	DetailTokenUnreachable   Detail = "token_unreachable"    // #nosec G101 -- token: its endpoint cannot be reached
 	DetailTokenTimeout       Detail = "token_timeout"        // token: its endpoint did not answer in time
 	DetailTokenRefused       Detail = "token_refused"        // token: its endpoint does not accept the client's credentials
 	DetailTokenRequest       Detail = "token_request"        // token: its endpoint accepts the client and not what it asks for
