@@ -252,7 +252,7 @@ func archiveHolds(t *testing.T, s *scene, until string) map[string][]byte {
 }
 
 // holders are the files of the stack that are there to hold its own secrets.
-var holders = []string{"env", "secrets.env", "keyring", "settings", "redis/redis.conf", "rabbitmq/rabbitmq.conf", "rabbitmq/home/.erlang.cookie"}
+var holders = []string{"env", "secrets.env", "keyring", "gateway.keys", "callback.keys", "settings", "redis/redis.conf", "rabbitmq/rabbitmq.conf", "rabbitmq/home/.erlang.cookie"}
 
 // filesHold is every file of the stack: logs, and what Redis and RabbitMQ have on disk, with all that they forgot since.
 func filesHold(t *testing.T) map[string][]byte {

@@ -52,8 +52,9 @@ STOP_ORDER=(event-listener callback-service gateway subscription-service rabbitm
 HANDED_ON=(
   WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,REPLAY_RATE,SHUTDOWN_TIMEOUT,LOG_LEVEL,DNS,EGRESS_PROXY,ORIGIN,VERIFICATION_SCHEDULE} SSL_CERT_FILE
   WEBHOOK_{ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS}
-  STACK_VIA_{REDIS,AMQP,GATEWAY}
+  WEBHOOK_{REDIS,AMQP}_{CA,CERT,KEY} STACK_VIA_{REDIS,AMQP,GATEWAY}
 )
+OVER_TLS=(WEBHOOK_{REDIS,AMQP}_{CA,CERT,KEY} SSL_CERT_FILE)
 
 # ---------------------------------------------------------------- what a stack remembers
 
@@ -92,8 +93,10 @@ make_secrets() {
     [[ -n ${SECRET[$name]:-} ]] || SECRET[$name]=$(random_hex 32)
   done
   save secrets.env SECRET
-  # A file of its own, which its admin may change while all runs: see "Secrets at rest" in the README.
+  # Files of their own, which their admin may change while all runs: see "Secrets at rest" and "Between the parts" in the README.
   [[ -s $RUN_DIR/keyring ]] || random_key k1 | write_file "$RUN_DIR/keyring"
+  [[ -s $RUN_DIR/gateway.keys ]] || printf '%s\n' "${SECRET[WEBHOOK_GATEWAY_KEY]}" | write_file "$RUN_DIR/gateway.keys"
+  [[ -s $RUN_DIR/callback.keys ]] || printf '%s\n' "${SECRET[WEBHOOK_CALLBACK_KEY]}" | write_file "$RUN_DIR/callback.keys"
 }
 
 # choose_ports gives every listener a port that is free. A stack keeps its ports as long as they stay free. They
@@ -267,10 +270,10 @@ node_name() { printf 'webhook%s@localhost' "$(cksum <<<"$RUN_DIR" | cut -d ' ' -
 start_subscription-service() {
   local settings
   mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,ORIGIN,PUBLIC_URL,ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS} \
-    WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
+    WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}")
   launch subscription-service "${settings[@]}" \
     REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
-    WEBHOOK_GATEWAY_KEY="${SECRET[WEBHOOK_GATEWAY_KEY]}" WEBHOOK_ADMIN_TOKEN="${SECRET[WEBHOOK_ADMIN_TOKEN]}" \
+    WEBHOOK_GATEWAY_KEY_FILE="$RUN_DIR/gateway.keys" WEBHOOK_ADMIN_TOKEN="${SECRET[WEBHOOK_ADMIN_TOKEN]}" \
     WEBHOOK_KEYRING_FILE="$RUN_DIR/keyring" \
     WEBHOOK_LISTEN="$(local_address subscription)" WEBHOOK_ADMIN_LISTEN="$(local_address admin)" \
     -- "$ROOT/bin/subscription-service"
@@ -278,7 +281,7 @@ start_subscription-service() {
 
 start_event-listener() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_REPLAY_RATE WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
+  mapfile -t settings < <(handed_on WEBHOOK_REPLAY_RATE WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}")
   launch event-listener "${settings[@]}" REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_METRICS_LISTEN="$(local_address listener-metrics)" \
     -- "$ROOT/bin/event-listener"
@@ -286,9 +289,9 @@ start_event-listener() {
 
 start_callback-service() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,AUDIT_ENTRIES,ORIGIN,PUBLIC_URL,VERIFICATION_SCHEDULE} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT SSL_CERT_FILE)
+  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,AUDIT_ENTRIES,ORIGIN,PUBLIC_URL,VERIFICATION_SCHEDULE} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}")
   launch callback-service "${settings[@]}" REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
-    WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" WEBHOOK_GATEWAY_URL="$(their_gateway_url)" \
+    WEBHOOK_CALLBACK_KEY_FILE="$RUN_DIR/callback.keys" WEBHOOK_GATEWAY_URL="$(their_gateway_url)" \
     WEBHOOK_KEYRING_FILE="$RUN_DIR/keyring" \
     WEBHOOK_METRICS_LISTEN="$(local_address callback-metrics)" \
     -- "$ROOT/bin/callback-service"
@@ -296,12 +299,12 @@ start_callback-service() {
 
 start_gateway() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,EGRESS_PROXY,LOG_LEVEL} SSL_CERT_FILE)
+  mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,EGRESS_PROXY,LOG_LEVEL} WEBHOOK_REDIS_{CA,CERT,KEY} SSL_CERT_FILE)
   make_gateway_dir
   mkdir -p "$RUN_DIR/trust"
   # Endpoints may have certificates of the authorities in that folder, too: for tests, who put theirs there and restart the gateway.
   launch gateway PATH="$PATH" "${settings[@]}" SSL_CERT_DIR="$RUN_DIR/trust" REDIS_URL="$(their_redis_url)" \
-    WEBHOOK_GATEWAY_KEY="${SECRET[WEBHOOK_GATEWAY_KEY]}" WEBHOOK_CALLBACK_KEY="${SECRET[WEBHOOK_CALLBACK_KEY]}" \
+    WEBHOOK_GATEWAY_KEY_FILE="$RUN_DIR/gateway.keys" WEBHOOK_CALLBACK_KEY_FILE="$RUN_DIR/callback.keys" \
     WEBHOOK_KEYRING_FILE="$RUN_DIR/keyring" \
     WEBHOOK_RUNNER="$ROOT/bin/webhook-runner" WEBHOOK_EGRESS="$(local_address egress)" \
     WEBHOOK_SUBSCRIPTION_NODE="$(local_address subscription)" \
@@ -522,7 +525,7 @@ cmd_down() {
 
 cmd_wipe() {
   cmd_down
-  rm -rf "$RUN_DIR"/{redis,rabbitmq,log,pid,trust,ports,settings,secrets.env,keyring,.lock}
+  rm -rf "$RUN_DIR"/{redis,rabbitmq,log,pid,trust,ports,settings,secrets.env,keyring,gateway.keys,callback.keys,.lock}
   rmdir "$RUN_DIR" 2>/dev/null || true # other stacks may live below it
 }
 

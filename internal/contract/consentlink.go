@@ -42,9 +42,9 @@ func (s *Signer) VerifyConsent(token string) (ConsentLink, error) {
 	return s.verifyLink(s.consents, token, CallerLife)
 }
 
-func (s *Signer) verifyLink(parser *jwt.Parser, token string, life time.Duration) (ConsentLink, error) {
+func (s *Signer) verifyLink(validator *jwt.Validator, token string, life time.Duration) (ConsentLink, error) {
 	var claims linkClaims
-	if err := s.verify(parser, token, &claims, &claims.RegisteredClaims, life); err != nil {
+	if err := s.verify(validator, token, &claims, &claims.RegisteredClaims, life); err != nil {
 		return ConsentLink{}, err
 	}
 	l := ConsentLink{Subscription: claims.Subject, Round: claims.Round, Statement: claims.ID}

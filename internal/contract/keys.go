@@ -48,26 +48,26 @@ func (s *Signer) KeyIDs() []string { return s.ring.Load().ids }
 
 // ring is the keys of a Signer at one time. It never changes.
 type ring struct {
-	first *signingKey
-	byID  map[string]*signingKey
-	ids   []string
+	first    *signingKey
+	byHeader map[string]*signingKey
+	ids      []string
 }
 
 func newRing(keys [][]byte) (*ring, error) {
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("there is no key: give at least one, of %d random bytes or more", MinKeyBytes)
 	}
-	r := &ring{byID: map[string]*signingKey{}}
+	r := &ring{byHeader: map[string]*signingKey{}}
 	var errs []error
 	for i, secret := range keys {
 		k := newSigningKey(secret)
 		switch {
 		case len(secret) < MinKeyBytes:
 			errs = append(errs, fmt.Errorf("%s has %d bytes: give at least %d", place(i, len(keys)), len(secret), MinKeyBytes))
-		case r.byID[k.id] != nil:
+		case r.byHeader[k.header] != nil:
 			errs = append(errs, fmt.Errorf("key %d is there twice: give each once", i+1))
 		}
-		if r.byID[k.id] = k; i == 0 {
+		if r.byHeader[k.header] = k; i == 0 {
 			r.first = k
 		}
 		r.ids = append(r.ids, k.id)
@@ -82,35 +82,56 @@ func place(i, of int) string {
 	return fmt.Sprint("key ", i+1)
 }
 
-// find returns the key that a statement says it is signed with.
-func (r *ring) find(t *jwt.Token) (any, error) {
-	id, _ := t.Header["kid"].(string)
-	if k := r.byID[id]; k != nil {
-		return k.secret, nil
+// open returns what a statement says, once its signature holds. A header of ours is always the same for a key, so it is compared and
+// not read: no other algorithm, type or extension can come in by it.
+func (r *ring) open(token string) ([]byte, error) {
+	text, signature, signed := cutLast(token)
+	header, payload, ok := cutLast(text)
+	if !signed || !ok {
+		return nil, jwt.ErrTokenMalformed
 	}
-	return nil, ErrUnknownKey
+	k := r.byHeader[header]
+	if k == nil {
+		return nil, ErrUnknownKey
+	}
+	raw, err := segments.DecodeString(signature)
+	if err != nil || jwt.SigningMethodHS256.Verify(text, raw, k.secret) != nil {
+		return nil, jwt.ErrTokenSignatureInvalid
+	}
+	return segments.DecodeString(payload)
+}
+
+// segments is how the parts of a compact form are written: what decodes to the same in another writing is refused.
+var segments = base64.RawURLEncoding.Strict()
+
+func cutLast(token string) (before, after string, found bool) {
+	i := strings.LastIndexByte(token, '.')
+	if i < 0 {
+		return "", "", false
+	}
+	return token[:i], token[i+1:], true
 }
 
 // signingKey is a key with what is the same in all of its statements.
 type signingKey struct {
 	secret []byte
 	id     string
-	header string // encoded, with the dot behind it
+	header string // encoded
 }
 
 func newSigningKey(secret []byte) *signingKey {
 	sum := sha256.Sum256(secret)
 	k := &signingKey{secret: secret, id: hex.EncodeToString(sum[:keyIDBytes])}
-	k.header = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"alg":%q,"kid":%q,"typ":"JWT"}`, jwt.SigningMethodHS256.Alg(), k.id)) + "."
+	k.header = segments.EncodeToString(fmt.Appendf(nil, `{"alg":%q,"kid":%q,"typ":"JWT"}`, jwt.SigningMethodHS256.Alg(), k.id))
 	return k
 }
 
 // sign makes the compact form (RFC 7515, section 3.1) of a statement about payload.
 func (k *signingKey) sign(payload []byte) (string, error) {
-	text := k.header + base64.RawURLEncoding.EncodeToString(payload)
+	text := k.header + "." + segments.EncodeToString(payload)
 	signature, err := jwt.SigningMethodHS256.Sign(text, k.secret)
 	if err != nil {
 		return "", fmt.Errorf("signing a statement: %w", err)
 	}
-	return text + "." + base64.RawURLEncoding.EncodeToString(signature), nil
+	return text + "." + segments.EncodeToString(signature), nil
 }
