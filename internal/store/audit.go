@@ -32,8 +32,11 @@ const (
 )
 
 func streamOf(e contract.AuditEntry) string {
-	if e.Refused() || e.Actor.Kind == contract.ActorUnknown {
+	switch {
+	case e.Refused():
 		return auditRefused
+	case e.Actor.Kind == contract.ActorUnknown: // who need not say who they are, as with the link of a late consent
+		return string(contract.ActorConsumer)
 	}
 	return string(e.Actor.Kind)
 }

@@ -139,6 +139,16 @@ func TestNobodyPushesOutWhatAnAdminDid(t *testing.T) {
 	require.Less(t, entries, int64(500), "the others are bounded")
 }
 
+func TestWhatAStrangerIsAllowedIsNotAmongTheRefused(t *testing.T) {
+	s := open(t)
+	write(t, s, audited(contract.ActorUnknown, "consent", 200), audited(contract.ActorUnknown, "consent", 401))
+	for _, stream := range []string{"consumer", "refused"} {
+		entries, err := s.rdb.XLen(ctx, s.key.audit(stream)).Result()
+		require.NoError(t, err)
+		require.EqualValues(t, 1, entries, stream)
+	}
+}
+
 func TestTheServicesOwnChangeIsAuditedWithIt(t *testing.T) {
 	s := withResource(t, open(t), "orders")
 	s.service = "callback-service"

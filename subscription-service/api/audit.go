@@ -23,7 +23,7 @@ import (
 // audited, also those that are not written yet.
 var unaudited = map[string]bool{"publish-event": true, "preview": true}
 
-// Calls of somebody who does not prove who they are can be as many as they like: so many a second are written, the rest is counted.
+// Calls of strangers, who are let in nowhere, can be as many as they like: so many a second are written, the rest is counted.
 const unknownPerSecond, unknownAtOnce = 10, 100
 
 // trail writes the audit log: an entry before a change is made, without which it is not, and the entry with its end in the place
@@ -165,8 +165,8 @@ func (t *trail) end(ctx context.Context, e *entry, status int, location string) 
 		if e.Status = status; location != "" {
 			e.Object = location
 		}
-		unknown := e.Actor.Kind == contract.ActorUnknown
-		if e.skip || unknown && !t.unknown.AllowN(t.now(), 1) {
+		stranger := e.Actor.Kind == contract.ActorUnknown && e.begun == (store.BegunAudit{})
+		if e.skip || stranger && !t.unknown.AllowN(t.now(), 1) {
 			t.left.WithLabelValues("too many").Inc()
 			return
 		}

@@ -216,6 +216,12 @@ func (v verdict) detail() string {
 	return fmt.Sprintf("the limit %s, which is %d, is used up: wait for as long as Retry-After says, or ask the administrator for more", v.limit, v.perSecond)
 }
 
+// payer is whose limits a call uses up: the consumer's, or where anybody may call the address's.
+func payer(ctx context.Context) string {
+	caller := callerOf(ctx)
+	return cmp.Or(caller.Consumer, "from "+caller.From)
+}
+
 // metered lets a consumer's call through within its rate. A call that publishes counts as an event; publish takes for the others.
 func (m *meter) metered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -223,7 +229,7 @@ func (m *meter) metered(next http.Handler) http.Handler {
 		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/events") {
 			limit = limitEvents
 		}
-		v, err := m.take(r.Context(), callerOf(r.Context()).Consumer, limit, 1)
+		v, err := m.take(r.Context(), payer(r.Context()), limit, 1)
 		if err != nil {
 			rec := recordOf(r.Context())
 			rec.err = err
@@ -269,7 +275,7 @@ func (m *meter) further(ctx context.Context, n int) error {
 	if n <= 0 {
 		return nil
 	}
-	v, err := m.take(ctx, callerOf(ctx).Consumer, limitEvents, n)
+	v, err := m.take(ctx, payer(ctx), limitEvents, n)
 	if err != nil || v.allowed {
 		return err
 	}
