@@ -58,12 +58,6 @@ func TestNoSecretRestsAnywhere(t *testing.T) {
 		"auth": map[string]any{"type": "mtls", "certificate": certificate, "key": private}, "retry_schedule": []string{"1h"},
 	})
 	subscribe("taken", works.URL+"/taken", map[string]any{"auth": map[string]string{"type": "bearer", "token": secretOf("token of one that ends")}})
-	login := newGrantor(t, "acme", secretOf("client's secret"), secretOf("access token"))
-	subscribe("oauth2", works.URL, map[string]any{"auth": login.auth("acme", secrets["the client's secret"]), "signatures": []string{"v1", "v1a"}})
-	subscribe("headers", works.URL, map[string]any{"auth": map[string]any{"type": "headers", "headers": map[string]string{"X-Api-Key": secretOf("key in a header")}}})
-	certificate, private := testkit.NewAuthority(t).Issue("acme", nil, nil)
-	secrets["a private key"] = strings.Split(private, "\n")[1]
-	subscribe("mtls", "https"+strings.TrimPrefix(works.URL, "http"), map[string]any{"auth": map[string]any{"type": "mtls", "certificate": certificate, "key": private}})
 	secrets["the link of a consent"] = s.consentByLink(t)
 	change := func(status int, method, path string, body any) world.Answer {
 		answer, err := s.consumer.Want(ctx(t), status, method, s.path()+"/"+path, body)
