@@ -31,7 +31,7 @@ func findProcesses(runDir string) (processes, error) {
 	}
 	found := processes{}
 	for _, file := range files {
-		content, err := os.ReadFile(file) // #nosec G304 -- of /proc
+		content, err := os.ReadFile(file) // #nosec G304 -- the stack's own pid file
 		if err != nil {
 			return nil, fmt.Errorf("reading a pid: %w", err)
 		}
