@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 # A checkout of another user's makes git refuse to answer, and with it the build.
 BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
+export GOTOOLCHAIN := $(shell scripts/toolchain.sh)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS)
 BENCH ?= .
 FUZZTIME ?= 10s

@@ -44,7 +44,7 @@ func frame(b *flatbuffers.Builder, ty byte) ([]byte, error) {
 }
 
 func putHeader(out []byte, ty byte, n int) {
-	out[0], out[1], out[2], out[3] = ty, byte(n>>16), byte(n>>8), byte(n)
+	out[0], out[1], out[2], out[3] = ty, byte(n>>16), byte(n>>8), byte(n) // #nosec G115 -- byte by byte
 }
 
 // growStep bounds what a header alone can make readFrame allocate.

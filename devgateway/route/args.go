@@ -48,7 +48,7 @@ func unescape(s string) string {
 		case c == '+':
 			out = append(out, ' ')
 		case c == '%' && i+2 < len(s) && unhex(s[i+1]) >= 0 && unhex(s[i+2]) >= 0:
-			out = append(out, byte(unhex(s[i+1])<<4|unhex(s[i+2])))
+			out = append(out, byte(unhex(s[i+1])<<4|unhex(s[i+2]))) // #nosec G115 -- two hexadecimal digits
 			i += 2
 		default:
 			out = append(out, c)

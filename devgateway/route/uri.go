@@ -86,7 +86,7 @@ func decode(path string) (string, error) {
 			if i+2 >= len(path) || unhex(path[i+1]) < 0 || unhex(path[i+2]) < 0 {
 				return "", ErrBadTarget
 			}
-			c = byte(unhex(path[i+1])<<4 | unhex(path[i+2]))
+			c = byte(unhex(path[i+1])<<4 | unhex(path[i+2])) // #nosec G115 -- two hexadecimal digits
 			i += 2
 		}
 		if c == 0 {

@@ -264,7 +264,7 @@ func (a *Archived) unpack(message []byte) error {
 		case eventResource:
 			a.Resource = string(raw)
 		case eventTaken:
-			a.Taken = time.UnixMilli(int64(number)).UTC()
+			a.Taken = time.UnixMilli(int64(number)).UTC() // #nosec G115 -- as it was packed, from an int64
 		case eventType:
 			a.ContentType = string(raw)
 		case eventHeaders:
@@ -308,7 +308,7 @@ func headerValue(n protowire.Number, raw []byte, number uint64) (any, error) {
 	case headerTruth:
 		return protowire.DecodeBool(number), nil
 	case headerSmall:
-		return int32(protowire.DecodeZigZag(number)), nil
+		return int32(protowire.DecodeZigZag(number)), nil // #nosec G115 -- as it was packed, from an int32
 	case headerWide:
 		return protowire.DecodeZigZag(number), nil
 	case headerRaw:

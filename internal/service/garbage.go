@@ -46,7 +46,7 @@ func afterCollection(before int) {
 
 func percentFor(used uint64) int {
 	garbage := max(leastGarbage, small-int(min(used, small)))
-	return min(mostPercent, max(leastPercent, garbage*100/int(max(used, 1))))
+	return min(mostPercent, max(leastPercent, garbage*100/int(max(used, 1)))) // #nosec G115 -- bytes of memory
 }
 
 // inUse is what the percentage is of: the live heap and the stacks.

@@ -28,7 +28,7 @@ type options struct {
 
 func main() {
 	o := options{}
-	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().Unix()), "draws the plan; the time unless given")
+	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().Unix()), "draws the plan; the time unless given") // #nosec G115 -- after 1970
 	flag.IntVar(&o.events, "events", 20000, "events to publish")
 	flag.IntVar(&o.subscriptions, "subscriptions", 50, "subscriptions to publish them to")
 	flag.IntVar(&o.faults, "faults", mostFaults, "faults, 28 at most: every part killed and restarted, and a bad link after each")
