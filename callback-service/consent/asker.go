@@ -126,7 +126,7 @@ func (a *Asker) serve(ctx context.Context, id string) {
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrDamaged):
 		a.Log.Warn("a subscription whose consent was to be asked for can't be read", zap.String("subscription", id), zap.Error(err))
-		a.insist(ctx, "forgetting a question", func() error { return a.Store.ForgetAsking(ctx, id) })
+		_ = a.insist(ctx, "forgetting a question", func() error { return a.Store.ForgetAsking(ctx, id) }) // it was logged
 		return
 	case err != nil:
 		a.later(ctx, id, holdWait, err)
@@ -231,7 +231,7 @@ func (a *Asker) tell(ctx context.Context, sub contract.Subscription) {
 	message := a.Names.ToOperators(sub.Resource, contract.NewOperation(kind, sub.Consent.Round, a.Now(), contract.Operation{
 		Subscription: sub.ID, Resource: sub.Resource, Consumer: sub.Consumer, Attempts: sub.Consent.Attempts, Reason: reason,
 	}))
-	a.insist(ctx, "telling of a consent", func() error { return a.Publisher.Publish(ctx, message) })
+	_ = a.insist(ctx, "telling of a consent", func() error { return a.Publisher.Publish(ctx, message) }) // it was logged
 }
 
 // insist repeats what needs Redis or the broker until it works or ctx ends. What no repeating mends is returned at once.

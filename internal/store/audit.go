@@ -251,6 +251,6 @@ func placedOf(m redis.XMessage, stream int) (placed, error) {
 	}
 	e, err := decode[contract.AuditEntry](text(m, "e"), nil, "audit entry")
 	place.stream = stream
-	e.ID, e.At = place.String(), time.UnixMilli(int64(place.ms)).UTC()
+	e.ID, e.At = place.String(), time.UnixMilli(int64(place.ms)).UTC() // #nosec G115 -- milliseconds, for a long time to come
 	return placed{place, e}, err
 }

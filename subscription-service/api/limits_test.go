@@ -154,7 +154,7 @@ func TestLargeBodiesUnderWayAreBounded(t *testing.T) {
 	acme := w.consumer("acme", "orders")
 	statement := w.statement(acme, "orders", contract.ActionPublish)
 	publish := func(body io.Reader, size int64) (status int) {
-		req, err := http.NewRequest("POST", w.gateway+"/gateway/orders/events", body)
+		req, err := http.NewRequest(http.MethodPost, w.gateway+"/gateway/orders/events", body)
 		if err != nil {
 			return 0
 		}
