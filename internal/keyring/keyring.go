@@ -5,17 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/secretfile"
 )
 
 const (
-	// maxFile is far more than mostKeys take.
-	maxFile = 64 << 10
 	// readEvery is how often the file is looked at, and sayEvery how often a fault of it is logged again.
 	readEvery = 2 * time.Second
 	sayEvery  = time.Minute
@@ -50,7 +49,7 @@ func Load(value, path string) (*Keyring, error) {
 	case path != "":
 		k := &Keyring{path: path}
 		if err := k.read(); err != nil {
-			return nil, fmt.Errorf("WEBHOOK_KEYRING_FILE %w", err)
+			return nil, fmt.Errorf("WEBHOOK_KEYRING_FILE: %w", err)
 		}
 		return k, nil
 	case value != "":
@@ -147,7 +146,7 @@ func (s *saying) say(log *zap.Logger, ids []string, fault error, now time.Time) 
 
 // read makes the file's text the ring, unless it is so already.
 func (k *Keyring) read() error {
-	text, err := readFile(k.path)
+	text, err := secretfile.Read(k.path)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err == nil && bytes.Equal(text, k.text) && k.ring.Load() != nil {
@@ -165,24 +164,4 @@ func (k *Keyring) read() error {
 	}
 	k.fault = err
 	return err
-}
-
-// readFile refuses a file that others can read or change: the keys would be no secret.
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("cannot be looked at: %w", err)
-	case !info.Mode().IsRegular():
-		return nil, errors.New("is no file")
-	case info.Mode().Perm()&0o027 != 0:
-		return nil, fmt.Errorf("has mode %04o, so that others can read or change it: chmod 600, or 440 for a group", info.Mode().Perm())
-	case info.Size() > maxFile:
-		return nil, fmt.Errorf("has more than %d bytes", maxFile)
-	}
-	text, err := os.ReadFile(path) // #nosec G304 -- the operator's own file
-	if err != nil {
-		return nil, fmt.Errorf("cannot be read: %w", err)
-	}
-	return text, nil
 }

@@ -50,15 +50,16 @@ func canceled() context.Context {
 
 func TestARingThatCanNotBeLoadedIsRefusedWithTheVariableAndTheFix(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
-	large := file(t, strings.Repeat("# s3cr3t\n", maxFile/8))
+	large := file(t, strings.Repeat("# s3cr3t\n", 256<<10/8))
 	for name, c := range map[string]struct{ value, path, want string }{
 		"neither":   {"", "", `WEBHOOK_KEYRING is missing: make one with: echo "k1:$(openssl rand -base64 32)"`},
 		"both":      {entry("k1", 'a'), none, "both set"},
-		"no file":   {"", none, "WEBHOOK_KEYRING_FILE cannot be looked at"},
-		"a folder":  {"", t.TempDir(), "WEBHOOK_KEYRING_FILE is no file"},
-		"too large": {"", large, "WEBHOOK_KEYRING_FILE has more than 65536 bytes"},
+		"no file":   {"", none, "WEBHOOK_KEYRING_FILE: " + none},
+		"a folder":  {"", t.TempDir(), "is not a file"},
+		"too large": {"", large, "has more than 262144 bytes"},
+		"no name":   {"", "k1:s3cr3t", "WEBHOOK_KEYRING_FILE: is not the absolute path of a file"},
 		"bad value": {"k1:s3cr3t", "", "WEBHOOK_KEYRING entry 1"},
-		"bad file":  {"", file(t, "s3cr3t"), "WEBHOOK_KEYRING_FILE entry 1"},
+		"bad file":  {"", file(t, "s3cr3t"), "WEBHOOK_KEYRING_FILE: entry 1"},
 	} {
 		_, err := Load(c.value, c.path)
 		require.ErrorContains(t, err, c.want, name)
