@@ -118,12 +118,7 @@ func (s *scene) becomes(t *testing.T, id, state string) (p proof) {
 // pending subscribes, and checks that nothing is active yet.
 func (s *scene) pending(t *testing.T, url string, more map[string]any) (id, secret string) {
 	t.Helper()
-	wish := map[string]any{"callback_url": url}
-	for k, v := range more {
-		wish[k] = v
-	}
-	made, err := s.consumer.Want(ctx(t), 201, "POST", s.path(), wish)
-	require.NoError(t, err)
+	made := s.create(t, url, more)
 	require.Equal(t, "pending", made.Field("status"), "%s", made.Body)
 	return made.Field("id"), made.Field("secret")
 }

@@ -94,6 +94,12 @@ func receiver(t *testing.T, answer func(n int, c world.Callback) int) *world.Rec
 // subscribe creates a subscription and returns its id and secret. more overrides or adds fields.
 func (s *scene) subscribe(t *testing.T, url string, more map[string]any) (id, secret string) {
 	t.Helper()
+	made := s.create(t, url, more)
+	return made.Field("id"), made.Field("secret")
+}
+
+func (s *scene) create(t *testing.T, url string, more map[string]any) world.Answer {
+	t.Helper()
 	wish := map[string]any{"callback_url": url}
 	for k, v := range more {
 		wish[k] = v
@@ -101,7 +107,7 @@ func (s *scene) subscribe(t *testing.T, url string, more map[string]any) (id, se
 	made, err := s.consumer.Want(ctx(t), 201, "POST", s.path(), wish)
 	require.NoError(t, err)
 	require.Equal(t, s.path()+"/"+made.Field("id"), made.Header.Get("Location"))
-	return made.Field("id"), made.Field("secret")
+	return made
 }
 
 func (s *scene) publish(t *testing.T, ids ...string) {
