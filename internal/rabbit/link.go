@@ -102,6 +102,8 @@ func (l *link) dial(ctx context.Context, to endpoint, setup func(*amqp.Connectio
 		// the broker has closed.
 		l.cancel()
 		l.dropSocket()
+		// The library tells nobody of a loss between the end of its handshake and the moment from which it listens for losses.
+		(*recovery)(l).OnConnectionClose(conn, amqp.ErrClosed)
 		return errors.Join(err, l.awaitRelease())
 	}
 	l.rise(true)

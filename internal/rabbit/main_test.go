@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -276,6 +277,7 @@ type proxy struct {
 	muted   bool // swallow what the broker says
 	unmuted *sync.Cond
 	onBytes func(fromClient []byte) // sees what clients send
+	until   []byte                  // of what the broker says: with it a connection ends
 }
 
 func newProxy(t testing.TB, url string) *proxy {
@@ -333,7 +335,7 @@ func (p *proxy) pipe(to, from net.Conn, fromClient bool) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 64<<10)
-	for {
+	for last := false; !last; {
 		n, err := from.Read(buf)
 		if err != nil {
 			return
@@ -350,6 +352,7 @@ func (p *proxy) pipe(to, from net.Conn, fromClient bool) {
 			for p.muted && p.conns[from] {
 				p.unmuted.Wait()
 			}
+			last = p.until != nil && bytes.Contains(buf[:n], p.until)
 			p.mu.Unlock()
 		}
 		if _, err := to.Write(buf[:n]); err != nil {
@@ -383,6 +386,13 @@ func (p *proxy) away(on bool) {
 	if on {
 		p.cut()
 	}
+}
+
+// endAfter lets connections end with these bytes of the broker's.
+func (p *proxy) endAfter(until []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.until = until
 }
 
 func (p *proxy) watch(see func([]byte)) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 )
@@ -378,5 +379,24 @@ func watermark(t testing.TB, b *testkit.Broker, fraction string) {
 	t.Helper()
 	if err := b.Ctl("set_vm_memory_high_watermark", fraction); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// openOK is the type and the method with which a handshake ends (AMQP 0-9-1, connection.open-ok).
+var openOK = []byte{0, 10, 0, 41}
+
+func TestAConnectionThatIsLostRightAfterItsHandshakeIsLetGoOfAtOnce(t *testing.T) {
+	p := newProxy(t, broker(t).URL)
+	p.endAfter(openOK)
+	to, err := endpointOf(p.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		l, start := &link{name: t.Name(), log: zap.NewNop(), frames: &frameCounter{}}, time.Now()
+		err := l.dial(background(t), to, func(conn *amqp.Connection) error { _, err := conn.Channel(); return err })
+		if err == nil || time.Since(start) > closeTimeout {
+			t.Fatalf("after %v: %v", time.Since(start), err)
+		}
 	}
 }
