@@ -49,8 +49,13 @@ func run(listen, secret string, status int, consent bool) error {
 		if err != nil {
 			return
 		}
-		show(r, body, hook)
-		if origin := r.Header.Get("WebHook-Request-Origin"); consent && r.Method == http.MethodOptions && origin != "" {
+		origin := r.Header.Get("WebHook-Request-Origin")
+		if r.Method == http.MethodOptions { // of a subscription whose secret may not be ours
+			fmt.Printf("%s %s  %s asks for consent, which it gets: %t\n", r.Method, r.URL.RequestURI(), origin, consent && origin != "")
+		} else {
+			show(r, body, hook)
+		}
+		if consent && r.Method == http.MethodOptions && origin != "" {
 			w.Header().Set("WebHook-Allowed-Origin", origin)
 			w.Header().Set("WebHook-Allowed-Rate", "*")
 			w.Header().Set("Allow", http.MethodPost)
