@@ -15,6 +15,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/consent"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/delivery"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/token"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
@@ -100,13 +101,14 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "callback-service", Log: app.Log, TLS: made.amqp})
 	app.Health.Check("rabbitmq", link.Ready)
+	tokens := token.New(client, time.Now)
 	engine := delivery.New(delivery.Options{
 		Store: kept, Gateway: client, Transforms: expr.NewCache(transformsKept), Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
 		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
-		Origin: made.sender.Origin,
+		Origin: made.sender.Origin, Tokens: tokens,
 	})
 	asker := consent.New(consent.Options{
-		Store: kept, Gateway: client, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Signer: made.signer, Sender: made.sender, Waits: c.Questions,
+		Store: kept, Gateway: client, Tokens: tokens, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Signer: made.signer, Sender: made.sender, Waits: c.Questions,
 		Timeouts: c.policy().Timeouts, Log: app.Log, Metrics: consent.NewMetrics(app.Metrics), Now: time.Now,
 	})
 	app.Go("consents", asker.Run)

@@ -61,6 +61,7 @@ type Publisher interface {
 type Options struct {
 	Store     Store
 	Gateway   Gateway
+	Tokens    *token.Source
 	Publisher Publisher
 	Names     rabbit.Names
 	// Signer makes the links for late consents.
@@ -77,14 +78,10 @@ type Options struct {
 }
 
 // Asker asks. Make it with New.
-type Asker struct {
-	Options
-
-	tokens *token.Source
-}
+type Asker struct{ Options }
 
 // New makes an asker; Run makes it work.
-func New(o Options) *Asker { return &Asker{o, token.New(o.Gateway, o.Now)} }
+func New(o Options) *Asker { return &Asker{o} }
 
 // Run asks until ctx ends. Questions under way end with it, and are asked again by whoever comes next.
 func (a *Asker) Run(ctx context.Context) error {

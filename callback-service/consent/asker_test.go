@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/token"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -56,7 +57,7 @@ func newWorld(t *testing.T, method contract.Verification, answer func(n int, cal
 	require.NoError(t, err)
 	w := &world{began: time.Now(), answer: answer, failing: map[string]int{}}
 	w.Asker = New(Options{
-		Store: w, Gateway: w, Publisher: w, Names: rabbit.NamesFor("test"), Signer: signer,
+		Store: w, Gateway: w, Tokens: token.New(w, time.Now), Publisher: w, Names: rabbit.NamesFor("test"), Signer: signer,
 		Sender: contract.Sender{Origin: origin, URL: "https://gateway.example/base"}, Waits: []time.Duration{10 * time.Second, time.Minute},
 		Timeouts: contract.Timeouts{Total: contract.Duration(7 * time.Second)}, Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
 	})

@@ -101,11 +101,10 @@ func common(answer gateway.Answer) (v Verdict, decided bool) {
 	case answer.Outcome == contract.OutcomeResponse:
 		return v, false
 	}
-	switch answer.Status {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge:
-		return Verdict{Kind: Refused, Reason: fmt.Sprintf("the gateway does not take this request: %d %s", answer.Status, http.StatusText(answer.Status))}, true
+	if reason := answer.Untakable(); reason != "" {
+		return Verdict{Kind: Refused, Reason: reason}, true
 	}
-	return Verdict{Kind: Hold, Reason: "the gateway cannot make the call at the moment"}, true
+	return Verdict{Kind: Hold, Reason: gateway.Busy}, true
 }
 
 func success(status int) bool { return status >= 200 && status <= 299 }

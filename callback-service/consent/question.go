@@ -31,7 +31,7 @@ type asking struct {
 // ask puts the question that the policy wants, and the other one to an endpoint that does not speak the first.
 func (a *Asker) ask(ctx context.Context, sub contract.Subscription, timeouts contract.Timeouts) (by contract.Verification, v Verdict, err error) {
 	q := asking{sub: sub, timeouts: timeouts}
-	if q.token, err = a.tokens.Token(ctx, &sub, timeouts); err != nil {
+	if q.token, err = a.Tokens.Token(ctx, &sub, timeouts); err != nil {
 		v, _ = common(token.AnswerOf(err)) // it is never one of the endpoint's
 		return sub.Consent.Asked, v, err
 	}

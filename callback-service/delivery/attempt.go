@@ -47,7 +47,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 }
 
 func (e *Engine) call(work context.Context, s *starting) (answer gateway.Answer, err error) {
-	if s.token, err = e.tokens.Token(work, s.sub, s.policy.Timeouts); err != nil {
+	if s.token, err = e.Tokens.Token(work, s.sub, s.policy.Timeouts); err != nil {
 		return token.AnswerOf(err), err
 	}
 	header, body, err := callback.Build(s.cmd, s.sub, s.token, e.Transforms, e.Now())
@@ -67,7 +67,7 @@ const tokenWait = time.Second
 // withFreshToken makes the next attempt soon where the endpoint refused an access token that may just be too old. It counts as
 // any other.
 func (e *Engine) withFreshToken(s *starting, answer gateway.Answer, v Verdict) Verdict {
-	if s.token != "" && endpointStatus(answer) == http.StatusUnauthorized && e.tokens.Refused(s.sub, s.token) && v.Kind == Retry {
+	if s.token != "" && endpointStatus(answer) == http.StatusUnauthorized && e.Tokens.Refused(s.sub, s.token) && v.Kind == Retry {
 		v.Wait = min(v.Wait, tokenWait)
 	}
 	return v

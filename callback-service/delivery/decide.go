@@ -65,11 +65,10 @@ func Decide(answer gateway.Answer, attempt int, schedule []time.Duration, now ti
 		contract.OutcomeTimeout, contract.OutcomeReset, contract.OutcomeToken:
 		return onSchedule(Verdict{Reason: answer.Failure(), Detail: answer.Detail, Health: lane.Dead}, attempt, schedule)
 	}
-	switch answer.Status {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge:
-		return Verdict{Kind: Fail, Reason: fmt.Sprintf("the gateway does not take this request: %d %s", answer.Status, http.StatusText(answer.Status))}
+	if reason := answer.Untakable(); reason != "" {
+		return Verdict{Kind: Fail, Reason: reason}
 	}
-	return Verdict{Kind: Hold, Reason: "the gateway cannot make the call at the moment"}
+	return Verdict{Kind: Hold, Reason: gateway.Busy}
 }
 
 func decideResponse(answer gateway.Answer, attempt int, schedule []time.Duration, now time.Time) Verdict {

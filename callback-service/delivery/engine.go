@@ -48,7 +48,7 @@ type Gateway interface {
 	Do(ctx context.Context, call gateway.Call) (gateway.Answer, error)
 }
 
-// Options of an Engine. All but Lanes are needed.
+// Options of an Engine. All but Lanes and Tokens are needed.
 type Options struct {
 	Store   Store
 	Gateway Gateway
@@ -70,6 +70,8 @@ type Options struct {
 	Now func() time.Time
 	// Origin names this installation to endpoints, in WebHook-Request-Origin.
 	Origin string
+	// Tokens has the access tokens; nil: a source of the engine's own.
+	Tokens *token.Source
 	// Lanes has the lanes' defaults unless it is set.
 	Lanes lane.Options
 }
@@ -88,7 +90,6 @@ type Engine struct {
 	gate   *gate
 	rest   *rest
 	health *health
-	tokens *token.Source
 
 	inbox    *inbox // what may start
 	attempts sync.WaitGroup
@@ -107,10 +108,12 @@ func New(o Options) *Engine {
 	if o.Lanes.MaxWaiting == 0 {
 		o.Lanes.MaxWaiting = o.InFlight // what the broker hands out may wait, as far as its lane lets it
 	}
+	if o.Tokens == nil {
+		o.Tokens = token.New(o.Gateway, o.Now)
+	}
 	e := &Engine{
 		Options: o, origin: []string{o.Origin}, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
-		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now),
-		tokens: token.New(o.Gateway, o.Now), inbox: newInbox(),
+		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(),
 		starting: batch.Pacer{Most: startPace}, settling: batch.Pacer{Most: settlePace},
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
 		urgent:  make(chan struct{}, 1),

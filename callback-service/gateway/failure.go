@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"net/http"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
@@ -34,6 +35,18 @@ var (
 		contract.DetailHeadersTooLarge:    "the endpoint's headers do not end",
 	}
 )
+
+// Busy is the reason where the gateway, and not the endpoint, kept a call from being made.
+const Busy = "the gateway cannot make the call at the moment"
+
+// Untakable says in a sentence that the gateway will never take the request, of an answer that is not the endpoint's; "" if it may.
+func (a Answer) Untakable() string {
+	switch a.Status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge:
+		return fmt.Sprintf("the gateway does not take this request: %d %s", a.Status, http.StatusText(a.Status))
+	}
+	return ""
+}
 
 // Failure says in a sentence why there is no answer of the endpoint's; "" where there is one, or where the gateway failed.
 func (a Answer) Failure() string {

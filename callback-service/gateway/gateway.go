@@ -114,7 +114,7 @@ func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	response, err := c.ask(ctx, call.total()+slack, c.encode(call, statement))
+	response, err := c.ask(ctx, Most(call.Timeouts), c.encode(call, statement))
 	if err != nil {
 		return Answer{}, fmt.Errorf("asking the gateway: %w", err)
 	}
@@ -147,12 +147,12 @@ func (c *Client) ask(ctx context.Context, most time.Duration, request *bytes.Buf
 	return c.pool.Do(ctx, hop.Call{Send: send, Request: post, Deadline: time.Now().Add(most)})
 }
 
-// total is how long the egress takes at most.
-func (c Call) total() time.Duration {
-	if c.Timeouts.Total <= 0 {
-		return contract.MaxTimeout
+// Most is how long a call takes at most: the egress's time, and what the gateway itself may take on top.
+func Most(t contract.Timeouts) time.Duration {
+	if t.Total <= 0 {
+		return contract.MaxTimeout + slack
 	}
-	return time.Duration(c.Timeouts.Total)
+	return time.Duration(t.Total) + slack
 }
 
 var requests = sync.Pool{New: func() any { return new(bytes.Buffer) }}

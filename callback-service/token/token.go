@@ -28,8 +28,6 @@ const (
 	refusedLife, failedLife = 30 * time.Second, 3 * time.Second
 	// freshFor is how long a token is surely not too old.
 	freshFor = time.Minute
-	// slack is what the gateway may take on top of a call's own timeout.
-	slack = 5 * time.Second
 )
 
 // Gateway makes one call.
@@ -76,7 +74,7 @@ func (s *Source) Token(ctx context.Context, sub *contract.Subscription, timeouts
 		return found.result()
 	}
 	fetched := s.flight.DoChan(string(k[:]), func() (any, error) { return s.fetch(ctx, k, sub, timeouts) })
-	timer := time.NewTimer(total(timeouts) + slack) // somebody else's request may have more time than ours
+	timer := time.NewTimer(gateway.Most(timeouts)) // somebody else's request may have more time than ours
 	defer timer.Stop()
 	select {
 	case r := <-fetched:
@@ -143,11 +141,4 @@ func (s *Source) Refused(sub *contract.Subscription, token string) bool {
 func keyOf(auth *contract.Auth) key {
 	text, _ := json.Marshal([]any{auth.OAuth2, auth.CertificateID()}) // plain values: never fails
 	return sha256.Sum256(text)
-}
-
-func total(t contract.Timeouts) time.Duration {
-	if t.Total <= 0 {
-		return contract.MaxTimeout
-	}
-	return time.Duration(t.Total)
 }
