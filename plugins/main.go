@@ -106,7 +106,9 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 		return p
 	}
 	p.parts = made
-	p.followKeyring()
+	if made.keys == nil {
+		log.Warn(errNoKeyring.Error())
+	}
 	p.tokens = bearer.NewVerifier(bearer.Options{AllowHTTP: env.AllowHTTP, Now: time.Now, Log: log})
 	p.gate.OnConfig(p.adopt)
 	p.handlers = map[string]filter.Handler{
@@ -118,15 +120,6 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 		},
 	}
 	return p
-}
-
-// followKeyring lasts as long as the process.
-func (p *process) followKeyring() {
-	if p.parts.keys == nil {
-		p.log.Warn(errNoKeyring.Error())
-		return
-	}
-	go func() { _ = p.parts.keys.Run(context.Background(), p.log) }() // it has no other end
 }
 
 // adopt makes ready what a configuration needs.
@@ -156,16 +149,19 @@ func (p *process) start(env environment) {
 	}
 }
 
-// follow keeps the keys of statements as their files are, until the function that it returns is called.
+// follow keeps the keys of statements and the key ring as their files are, until the function that it returns is called.
 func (p *process) follow(env environment) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var both sync.WaitGroup
+	var all sync.WaitGroup
 	for signer, keys := range map[*contract.Signer]service.Keys{p.parts.gateway: env.gatewayKeys(), p.parts.callback: env.callbackKeys()} {
 		if signer != nil {
-			both.Go(func() { _ = keys.Follow(ctx, signer, p.log) }) // it only ever ends with the context
+			all.Go(func() { _ = keys.Follow(ctx, signer, p.log) }) // it only ever ends with the context
 		}
 	}
-	return func() { cancel(); both.Wait() }
+	if p.parts.keys != nil {
+		all.Go(func() { _ = p.parts.keys.Run(ctx, p.log) }) // likewise
+	}
+	return func() { cancel(); all.Wait() }
 }
 
 // drain lets what is under way end: first the plugins' calls and the calls with a pass, then the egress's, then

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
-	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
@@ -23,11 +22,7 @@ func (h *Handler) handleConsent(r pkgHTTP.Request, path string) *filter.Refusal 
 	if r.Method() != http.MethodGet && r.Method() != http.MethodPost {
 		return filter.Refuse(http.StatusMethodNotAllowed, "use GET or POST").With("Allow", "GET, POST")
 	}
-	if refusal := readable(r, path); refusal != nil {
-		return refusal
-	}
-	header := r.Header()
-	if refusal := filter.CheckHeaders(header.View()); refusal != nil {
+	if refusal := judgeable(r, path); refusal != nil {
 		return refusal
 	}
 	link, err := h.links.VerifyLink(strings.TrimPrefix(path, contract.ConsentPath+"/"))
@@ -35,10 +30,5 @@ func (h *Handler) handleConsent(r pkgHTTP.Request, path string) *filter.Refusal 
 		return filter.Refuse(http.StatusForbidden, "this is no valid link, or it has expired: take the one of the latest OPTIONS request")
 	}
 	statement, err := h.signer.SignConsent(link)
-	if err != nil {
-		h.log.Error("signing a statement", zap.Error(err))
-		return filter.Refuse(http.StatusInternalServerError, "the gateway failed on this call")
-	}
-	handOver(r, contract.ConsentPath, statement)
-	return nil
+	return h.handOn(r, contract.ConsentPath, statement, err)
 }

@@ -70,10 +70,7 @@ func (h *Handler) Handle(c filter.Config, r pkgHTTP.Request) *filter.Refusal {
 
 // letAnybody states that nobody was asked who they are, and that the path wants it so.
 func (h *Handler) letAnybody(r pkgHTTP.Request, path string) *filter.Refusal {
-	if refusal := readable(r, path); refusal != nil {
-		return refusal
-	}
-	if refusal := filter.CheckHeaders(r.Header().View()); refusal != nil {
+	if refusal := judgeable(r, path); refusal != nil {
 		return refusal
 	}
 	return h.vouch(r, path, contract.Caller{Resource: path, Action: contract.ActionPublic})
@@ -83,6 +80,11 @@ func (h *Handler) letAnybody(r pkgHTTP.Request, path string) *filter.Refusal {
 func (h *Handler) vouch(r pkgHTTP.Request, path string, caller contract.Caller) *filter.Refusal {
 	caller.Method, caller.Path, caller.From = r.Method(), path, r.SrcIP().String()
 	statement, err := h.signer.SignCaller(caller)
+	return h.handOn(r, path, statement, err)
+}
+
+// handOn lets a call go on with its statement, unless that could not be signed.
+func (h *Handler) handOn(r pkgHTTP.Request, path, statement string, err error) *filter.Refusal {
 	if err != nil {
 		h.log.Error("signing a statement", zap.Error(err))
 		return filter.Refuse(http.StatusInternalServerError, "the gateway failed on this call")
@@ -98,6 +100,14 @@ func (h *Handler) check(r pkgHTTP.Request, path, resource string) *filter.Refusa
 	}
 	if err := contract.ValidateResource(resource); err != nil {
 		return filter.Refuse(http.StatusNotFound, err.Error())
+	}
+	return filter.CheckHeaders(r.Header().View())
+}
+
+// judgeable refuses a call of which two readers could think differently.
+func judgeable(r pkgHTTP.Request, path string) *filter.Refusal {
+	if refusal := readable(r, path); refusal != nil {
+		return refusal
 	}
 	return filter.CheckHeaders(r.Header().View())
 }
