@@ -89,35 +89,38 @@ func (g *gate) stated(r *http.Request) (context.Context, *refusal) {
 }
 
 func (g *gate) linkFor(r *http.Request) (contract.ConsentLink, *refusal) {
-	statements := r.Header.Values(contract.HeaderStatement)
-	if len(statements) != 1 {
-		return contract.ConsentLink{}, unvouched
-	}
-	link, err := g.signer.VerifyConsent(statements[0])
-	switch {
-	case errors.Is(err, jwt.ErrTokenExpired):
-		return contract.ConsentLink{}, tooLate
-	case err != nil:
-		return contract.ConsentLink{}, unvouched
+	link, err := g.signer.VerifyConsent(statementOf(r))
+	if err != nil {
+		return contract.ConsentLink{}, whyNot(err)
 	}
 	return link, g.once(r, link.Statement)
 }
 
 func (g *gate) callerFor(r *http.Request) (contract.Caller, *refusal) {
-	statements := r.Header.Values(contract.HeaderStatement)
-	if len(statements) != 1 {
-		return contract.Caller{}, unvouched
-	}
-	caller, err := g.signer.VerifyCaller(statements[0])
+	caller, err := g.signer.VerifyCaller(statementOf(r))
 	switch {
-	case errors.Is(err, jwt.ErrTokenExpired):
-		return contract.Caller{}, tooLate
 	case err != nil:
-		return contract.Caller{}, unvouched
+		return contract.Caller{}, whyNot(err)
 	case !about(caller, r):
 		return contract.Caller{}, notThisCall
 	}
 	return caller, g.once(r, caller.Statement)
+}
+
+// statementOf returns "", which no signer has signed, unless there is exactly one statement.
+func statementOf(r *http.Request) string {
+	statements := r.Header.Values(contract.HeaderStatement)
+	if len(statements) != 1 {
+		return ""
+	}
+	return statements[0]
+}
+
+func whyNot(err error) *refusal {
+	if errors.Is(err, jwt.ErrTokenExpired) {
+		return tooLate
+	}
+	return unvouched
 }
 
 // once uses a statement up. It comes last: what is refused anyway uses up nothing.

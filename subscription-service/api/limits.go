@@ -208,9 +208,12 @@ func (v verdict) tell(h http.Header) {
 	h.Set("RateLimit-Policy", fmt.Sprintf(`"%s";q=%d;w=1`, v.limit, v.perSecond))
 	h.Set("RateLimit", fmt.Sprintf(`"%s";r=%d`, v.limit, v.left))
 	if !v.allowed {
-		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(v.wait.Seconds())))))
+		h.Set("Retry-After", strconv.Itoa(wholeSeconds(v.wait)))
 	}
 }
+
+// wholeSeconds is a wait as Retry-After says it: long enough, and at least one.
+func wholeSeconds(wait time.Duration) int { return max(1, int(math.Ceil(wait.Seconds()))) }
 
 func (v verdict) detail() string {
 	return fmt.Sprintf("the limit %s, which is %d, is used up: wait for as long as Retry-After says, or ask the administrator for more", v.limit, v.perSecond)
@@ -233,7 +236,7 @@ func (m *meter) metered(next http.Handler) http.Handler {
 		if err != nil {
 			rec := recordOf(r.Context())
 			rec.err = err
-			writeProblem(w, contract.NewProblem(http.StatusServiceUnavailable, "the store can't be reached: try again (request "+rec.id+")"))
+			writeProblem(w, contract.NewProblem(http.StatusServiceUnavailable, storeAway(rec)))
 			return
 		}
 		if v.tell(w.Header()); !v.allowed {

@@ -47,7 +47,11 @@ func problemOf(ctx context.Context, err error) error {
 	case isBroker(err):
 		return huma.Error503ServiceUnavailable("the broker can't be reached: try again (request " + rec.id + ")")
 	}
-	return huma.Error503ServiceUnavailable("the store can't be reached: try again (request " + rec.id + ")")
+	return huma.Error503ServiceUnavailable(storeAway(rec))
+}
+
+func storeAway(rec *record) string {
+	return "the store can't be reached: try again (request " + rec.id + ")"
 }
 
 // errBroker marks what the publisher returned; everything else that is unknown comes from the store.

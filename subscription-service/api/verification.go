@@ -84,7 +84,7 @@ func again(sub *contract.Subscription, v contract.Verification, now time.Time) e
 		return huma.Error409Conflict("the resource asks for no consent any more: set the subscription's status to active")
 	}
 	if wait := againAfter - now.Sub(sub.Consent.BegunAt); wait > 0 {
-		seconds := int((wait + time.Second - 1) / time.Second)
+		seconds := wholeSeconds(wait)
 		return huma.ErrorWithHeaders(huma.Error429TooManyRequests(fmt.Sprintf("the endpoint was asked just now: try again in %d s", seconds)),
 			http.Header{"Retry-After": {fmt.Sprint(seconds)}})
 	}
