@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 )
 
 // Resealing says how Reseal goes about it.
@@ -60,8 +58,7 @@ type resealer struct {
 
 func (r *resealer) fingerprints(ctx context.Context) error {
 	for {
-		text, err := r.rdb.Get(ctx, r.key.fingerprints()).Result()
-		envelope, err := decode[keyring.Envelope](text, err, "key of the fingerprints")
+		text, envelope, err := r.sealedFingerprintKey(ctx)
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}

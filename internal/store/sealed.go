@@ -110,7 +110,7 @@ func (s *Store) fingerprintKey(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("there is no key ring: %w", ErrSealed)
 	}
 	for {
-		envelope, err := s.sealedFingerprintKey(ctx)
+		_, envelope, err := s.sealedFingerprintKey(ctx)
 		if !errors.Is(err, ErrNotFound) {
 			if err != nil {
 				return nil, err
@@ -125,14 +125,15 @@ func (s *Store) fingerprintKey(ctx context.Context) ([]byte, error) {
 	}
 }
 
-func (s *Store) sealedFingerprintKey(ctx context.Context) (keyring.Envelope, error) {
-	text, err := s.rdb.Get(ctx, s.key.fingerprints()).Result()
-	return decode[keyring.Envelope](text, err, "key of the fingerprints")
+func (s *Store) sealedFingerprintKey(ctx context.Context) (text string, envelope keyring.Envelope, err error) {
+	text, err = s.rdb.Get(ctx, s.key.fingerprints()).Result()
+	envelope, err = decode[keyring.Envelope](text, err, "key of the fingerprints")
+	return text, envelope, err
 }
 
 // Unlocks reports whether the key ring is the one that Redis's records were sealed with: ErrSealed or ErrDamaged if not.
 func (s *Store) Unlocks(ctx context.Context) error {
-	envelope, err := s.sealedFingerprintKey(ctx)
+	_, envelope, err := s.sealedFingerprintKey(ctx)
 	if errors.Is(err, ErrNotFound) {
 		return nil // nothing was sealed yet
 	}
