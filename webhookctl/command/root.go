@@ -30,6 +30,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	add("consumer", a.subscribeCommand(), a.subscriptionsCommand(), a.deliveriesCommand(), a.replayCommand())
+	add("producer", a.eventsCommand())
 	add("admin", a.resourcesCommand(), a.consumersCommand(), a.keysCommand(), a.auditCommand())
 	add("all", a.explainCommand(), a.contextCommand())
 	root.AddCommand(topics()...)
