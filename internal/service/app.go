@@ -97,6 +97,7 @@ func (a *App) ListenTLS(name, address string, secure *tls.Config, handler http.H
 		listener = tls.NewListener(listener, secure)
 	}
 	server := a.server(name, handler)
+	tellsStopping(server)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -48,7 +48,9 @@ type Options struct {
 	// Admins may call the admin API: at least one.
 	Admins Admins
 	// Limits are those of a consumer that has none of its own; DefaultLimits where they are zero. The store has MaxSubscriptions.
-	Limits  contract.Limits
+	Limits contract.Limits
+	// Streams bound the answers that stay open; DefaultStreams where they are zero.
+	Streams StreamBounds
 	Log     *zap.Logger
 	Metrics prometheus.Registerer
 	// Now is the clock.
@@ -61,7 +63,12 @@ type API struct {
 	Gateway http.Handler
 	// Admin serves /admin/v1, the OpenAPI document, and what else the mux given to New serves.
 	Admin http.Handler
+
+	open *streams
 }
+
+// Run tends the answers that stay open, until the context ends. Without it each ends after a moment.
+func (a *API) Run(ctx context.Context) error { return a.open.run(ctx) }
 
 // New builds the API. What admin serves already (health, metrics) stays open; all else on it asks for the admin token.
 func New(o Options, admin *http.ServeMux) (*API, error) {
@@ -70,7 +77,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	}
 	routes := &routes{gateway: http.NewServeMux(), admin: http.NewServeMux()}
 	description := humago.New(routes, configuration())
-	trail, meter := newTrail(o), newMeter(o)
+	trail, meter, open := newTrail(o), newMeter(o), newStreams(o)
 	description.UseMiddleware(mediaTypes(description), trail.begin(description))
 
 	reach := reach{o.Policy, o.Resolver}
@@ -97,6 +104,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 		Gateway: watch.observe(withChecks(checks{o.Policy, o.Now}, trail.watch(routes.gateway, contract.GatewayPrefix,
 			newGate(o.Signer, o.Store, o.Metrics).vouched(meter.metered(routed(routes.gateway)))))),
 		Admin: watch.observe(routed(admin)),
+		open:  open,
 	}, nil
 }
 

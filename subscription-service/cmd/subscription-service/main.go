@@ -103,6 +103,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	if err != nil {
 		return at, err
 	}
+	app.Go("streams", handlers.Run)
 	if at.admin, err = app.Listen("admin", c.AdminListen, handlers.Admin); err != nil {
 		return at, err
 	}
