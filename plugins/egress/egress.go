@@ -202,9 +202,9 @@ func readAnswer(body io.Reader) ([]byte, contract.Detail) {
 }
 
 func failure(outcome contract.Outcome, detail contract.Detail) answer {
-	status := statusOf(outcome)
-	body, _ := json.Marshal(contract.NewProblem(status, sentences[outcome])) // strings and a number: never fails
-	return answer{outcome, detail, status, http.Header{"Content-Type": {contract.MediaProblem}}, body}
+	problem := contract.KindOfOutcome(outcome).Problem(sentences[outcome])
+	body, _ := json.Marshal(problem) // strings and a number: never fails
+	return answer{outcome, detail, problem.Status, http.Header{"Content-Type": {contract.MediaProblem}}, body}
 }
 
 func (a answer) write(w http.ResponseWriter) {
