@@ -213,9 +213,9 @@ func readAnswer(body io.Reader) ([]byte, contract.Detail) {
 }
 
 func failure(outcome contract.Outcome, detail contract.Detail) answer {
-	status := statusOf(outcome)
-	body, _ := json.Marshal(contract.NewProblem(status, sentences[outcome])) // strings and a number: never fails
-	return answer{outcome: outcome, detail: detail, status: status, header: http.Header{"Content-Type": {contract.MediaProblem}}, body: body}
+	problem := contract.KindOfOutcome(outcome).Problem(sentences[outcome])
+	body, _ := json.Marshal(problem) // strings and a number: never fails
+	return answer{outcome: outcome, detail: detail, status: problem.Status, header: http.Header{"Content-Type": {contract.MediaProblem}}, body: body}
 }
 
 func (a answer) write(w http.ResponseWriter) {
