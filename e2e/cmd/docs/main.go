@@ -16,6 +16,7 @@ type page struct {
 
 var pages = []page{
 	{"docs/errors.md", errorCatalogue},
+	{"docs/configuration.md", configuration},
 }
 
 func main() {
