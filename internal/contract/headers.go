@@ -17,6 +17,10 @@ const (
 	HeaderOutcome = "X-Webhook-Outcome"
 	// HeaderDetail is set by the egress where an outcome has several causes: one of the Detail values.
 	HeaderDetail = "X-Webhook-Detail"
+	// HeaderTimings is set by the egress on every answer: where the time of the call went, see Timings.Encode.
+	HeaderTimings = "X-Webhook-Timings"
+	// HeaderAnswered is set by the egress on an endpoint's answer: all of its headers, see EncodeHeaders.
+	HeaderAnswered = "X-Webhook-Answered"
 )
 
 // CallbackPath is the gateway's route for callbacks. No resource can be named like it.

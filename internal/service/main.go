@@ -29,11 +29,13 @@ type Process[C any] struct {
 
 // base is what every service reads beside its own configuration.
 type base struct {
-	LogLevel        zapcore.Level `env:"WEBHOOK_LOG_LEVEL" envDefault:"info"`
+	// `debug`, `info`, `warn` or `error`.
+	LogLevel zapcore.Level `env:"WEBHOOK_LOG_LEVEL" envDefault:"info"`
+	// How long a stop may take: what is under way is finished, what is not begun is left to others.
 	ShutdownTimeout time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
-	// PprofListen is where profiles are served; nowhere unless it is set.
+	// Where profiles are served; nowhere unless set.
 	PprofListen string `env:"WEBHOOK_PPROF_LISTEN"`
-	// MaxConnections bounds the connections of each listener.
+	// The connections of each listener; when all are taken, whoever waits longest without a request makes room.
 	MaxConnections int `env:"WEBHOOK_MAX_CONNECTIONS" envDefault:"10000"`
 }
 

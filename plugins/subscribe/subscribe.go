@@ -138,7 +138,7 @@ func authorize(who caller, resource, kind, method string) (string, *filter.Refus
 			return "", insufficient(resource, action)
 		}
 	}
-	return "", filter.Refuse(http.StatusForbidden, fmt.Sprintf("you have no grant to %s on %s: ask the administrator for one",
+	return "", filter.RefuseAs(contract.KindNoGrant, fmt.Sprintf("you have no grant to %s on %s: ask the administrator for one",
 		wanted[0], resource))
 }
 

@@ -147,10 +147,10 @@ func about(caller contract.Caller, r *http.Request) bool {
 func (why *refusal) write(w http.ResponseWriter, request string) {
 	if why == cannotBeTold {
 		w.Header().Set("Retry-After", "1")
-		writeProblem(w, contract.NewProblem(http.StatusServiceUnavailable, why.detail+" (request "+request+")"))
+		writeProblem(w, contract.KindStoreUnavailable.Problem(why.detail+" (request "+request+")"))
 		return
 	}
-	unauthorized(w, why.detail)
+	unauthorized(w, contract.KindUnvouched.Problem(why.detail))
 }
 
 // asked returns the resource of a call by its path, and the actions of which one is enough; a path of neither kind asks for
@@ -188,7 +188,7 @@ func bearer(admins Admins, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := admins.whose(bearerToken(r))
 		if name == "" {
-			unauthorized(w, "send Authorization: Bearer with the admin token")
+			unauthorized(w, contract.KindUnauthorized.Problem("send Authorization: Bearer with the admin token"))
 			return
 		}
 		recordOf(r.Context()).admin = name
@@ -211,10 +211,10 @@ func bearerToken(r *http.Request) string {
 }
 
 // unauthorized also ends the connection: nobody holds one who may not call.
-func unauthorized(w http.ResponseWriter, detail string) {
+func unauthorized(w http.ResponseWriter, p contract.Problem) {
 	w.Header().Set("Connection", "close")
 	w.Header().Set("WWW-Authenticate", `Bearer realm="apisix-webhooks"`)
-	writeProblem(w, contract.NewProblem(http.StatusUnauthorized, detail))
+	writeProblem(w, p)
 }
 
 type checksKey struct{}

@@ -158,13 +158,17 @@ func (a answer) problem(t *testing.T, status int) map[string]string {
 	require.Equal(t, status, a.status, "%s", a.body)
 	require.Equal(t, contract.MediaProblem, a.header.Get("Content-Type"))
 	var p struct {
-		Title, Detail string
-		Status        int
-		Errors        []map[string]any
+		Type, Title, Detail string
+
+		Status int
+		Errors []map[string]any
 	}
 	require.NoError(t, json.Unmarshal(a.body, &p), "%s", a.body)
 	require.Equal(t, status, p.Status)
 	require.Equal(t, http.StatusText(status), p.Title)
+	kind, known := contract.KindFromURL(p.Type)
+	require.True(t, known, "the type %q is not in the catalogue of errors", p.Type)
+	require.Equal(t, status, kind.Status(), kind)
 	require.NotEmpty(t, p.Detail)
 	at := map[string]string{}
 	for _, e := range p.Errors {
