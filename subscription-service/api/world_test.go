@@ -231,6 +231,9 @@ func (w *world) as(consumer, method, path string, body any, headers ...string) a
 	if strings.HasPrefix(rest, "events") {
 		action = contract.ActionPublish
 	}
+	if path == contract.PathPortalLinks {
+		resource, action = path, contract.ActionPortal
+	}
 	return w.call(method, w.gateway+"/gateway"+path, body, append([]string{contract.HeaderStatement, w.statement(consumer, resource, action)}, headers...)...)
 }
 
