@@ -201,7 +201,7 @@ type keyRecord struct {
 	Hash     string `json:"hash"`
 }
 
-// CreateKey makes a key for a consumer: ErrNotFound, or ErrConflict where it has MostKeys. The plain key is returned this one time.
+// CreateKey makes a key for a consumer: ErrNotFound, or ErrFull where it has MostKeys. The plain key is returned this one time.
 func (s *Store) CreateKey(ctx context.Context, consumer string, now time.Time) (Key, string, error) {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // never fails
@@ -215,7 +215,7 @@ func (s *Store) CreateKey(ctx context.Context, consumer string, now time.Time) (
 	case n == 0:
 		return Key{}, "", fmt.Errorf("consumer: %w", ErrNotFound)
 	case n < 0:
-		return Key{}, "", fmt.Errorf("the consumer has %d keys: revoke one first: %w", MostKeys, ErrConflict)
+		return Key{}, "", fmt.Errorf("the consumer has %d keys: revoke one first: %w", MostKeys, ErrFull)
 	}
 	return record.Key, plain, nil
 }
