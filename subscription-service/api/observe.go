@@ -23,6 +23,7 @@ type record struct {
 	consumer string
 	admin    string
 	limited  string // the limit that refused it
+	stays    bool   // its answer stays open: how long says nothing of the service
 	err      error
 }
 
@@ -93,7 +94,9 @@ func (o *observer) crash(w *statusWriter, rec *record, fault any) {
 func (o *observer) done(r *http.Request, rec *record, status int, took time.Duration) {
 	class := strconv.Itoa(status/100) + "xx"
 	o.requests.Of(served{rec.route, class}).Inc()
-	o.seconds.Of(served{rec.route, class}).Observe(took.Seconds())
+	if !rec.stays {
+		o.seconds.Of(served{rec.route, class}).Observe(took.Seconds())
+	}
 	if rec.limited != "" {
 		o.limited.WithLabelValues(rec.limited).Inc()
 	}

@@ -23,13 +23,15 @@ import (
 )
 
 type config struct {
-	RedisURL      string        `env:"REDIS_URL,required,notEmpty"`
-	AMQPURL       string        `env:"AMQP_URL,required,notEmpty"`
-	RedisFiles    tlsconf.Files `envPrefix:"WEBHOOK_REDIS_"`
-	AMQPFiles     tlsconf.Files `envPrefix:"WEBHOOK_AMQP_"`
+	RedisURL   string        `env:"REDIS_URL,required,notEmpty"`
+	AMQPURL    string        `env:"AMQP_URL,required,notEmpty"`
+	RedisFiles tlsconf.Files `envPrefix:"WEBHOOK_REDIS_"`
+	AMQPFiles  tlsconf.Files `envPrefix:"WEBHOOK_AMQP_"`
+	// The listener of health and metrics.
 	MetricsListen string        `env:"WEBHOOK_METRICS_LISTEN" envDefault:"127.0.0.1:8083"`
 	Shutdown      time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
-	ReplayRate    float64       `env:"WEBHOOK_REPLAY_RATE" envDefault:"100"`
+	// Events per second that one replay takes from the archive.
+	ReplayRate float64 `env:"WEBHOOK_REPLAY_RATE" envDefault:"100"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
