@@ -27,31 +27,36 @@ import (
 )
 
 type config struct {
-	RedisURL      string          `env:"REDIS_URL,required,notEmpty"`
-	AMQPURL       string          `env:"AMQP_URL,required,notEmpty"`
-	GatewayURL    string          `env:"WEBHOOK_GATEWAY_URL" envDefault:"http://127.0.0.1:9080"`
-	CallbackKey   string          `env:"WEBHOOK_CALLBACK_KEY"`
-	CallbackKeys  string          `env:"WEBHOOK_CALLBACK_KEY_FILE"`
-	RedisFiles    tlsconf.Files   `envPrefix:"WEBHOOK_REDIS_"`
-	AMQPFiles     tlsconf.Files   `envPrefix:"WEBHOOK_AMQP_"`
-	GatewayFiles  tlsconf.Files   `envPrefix:"WEBHOOK_GATEWAY_TLS_"`
-	Keyring       string          `env:"WEBHOOK_KEYRING"`
-	KeyringFile   string          `env:"WEBHOOK_KEYRING_FILE"`
-	MetricsListen string          `env:"WEBHOOK_METRICS_LISTEN" envDefault:"127.0.0.1:8084"`
-	Schedule      []time.Duration `env:"WEBHOOK_RETRY_SCHEDULE" envDefault:"5s,30s,2m,10m,1h,3h,6h,12h,24h"`
-	Timeout       time.Duration   `env:"WEBHOOK_CALLBACK_TIMEOUT" envDefault:"15s"`
-	// InFlight counts commands that are taken from the broker and not settled, also those that wait for their turn.
+	RedisURL string `env:"REDIS_URL,required,notEmpty"`
+	AMQPURL  string `env:"AMQP_URL,required,notEmpty"`
+	// Where the gateway takes callbacks.
+	GatewayURL string `env:"WEBHOOK_GATEWAY_URL" envDefault:"http://127.0.0.1:9080"`
+	// The keys of statements about callbacks, 32 bytes or more each, separated by commas; the first one signs. This or the file is needed.
+	CallbackKey string `env:"WEBHOOK_CALLBACK_KEY"`
+	// The keys of statements about callbacks, a line each, in a file that is followed while the process runs.
+	CallbackKeys string        `env:"WEBHOOK_CALLBACK_KEY_FILE"`
+	RedisFiles   tlsconf.Files `envPrefix:"WEBHOOK_REDIS_"`
+	AMQPFiles    tlsconf.Files `envPrefix:"WEBHOOK_AMQP_"`
+	// The gateway over TLS, where its URL is `https`; an absolute path of a PEM file.
+	GatewayFiles  tlsconf.Files `envPrefix:"WEBHOOK_GATEWAY_TLS_"`
+	Keyring       string        `env:"WEBHOOK_KEYRING"`
+	KeyringFile   string        `env:"WEBHOOK_KEYRING_FILE"`
+	MetricsListen string        `env:"WEBHOOK_METRICS_LISTEN" envDefault:"127.0.0.1:8084"`
+	// The waits between a delivery's attempts, where neither the subscription nor the resource's policy has any.
+	Schedule []time.Duration `env:"WEBHOOK_RETRY_SCHEDULE" envDefault:"5s,30s,2m,10m,1h,3h,6h,12h,24h"`
+	// How long an attempt may take, where neither the subscription nor the resource's policy says.
+	Timeout time.Duration `env:"WEBHOOK_CALLBACK_TIMEOUT" envDefault:"15s"`
+	// How many commands are taken from the broker and not settled, those that wait for their turn included.
 	InFlight int `env:"WEBHOOK_MAX_IN_FLIGHT" envDefault:"12000"`
-	// BulkRate is how many deliveries per second of very large fan-outs begin, 0 for bulkPerCPU: the rest of the machine is for
-	// all others.
-	BulkRate     float64       `env:"WEBHOOK_BULK_RATE" envDefault:"0"`
+	// Deliveries per second of very large fan-outs that begin in this process; 0 is 125 for each of its CPUs.
+	BulkRate float64 `env:"WEBHOOK_BULK_RATE" envDefault:"0"`
+	// A subscription with nothing but failures for so long is disabled.
 	DisableAfter time.Duration `env:"WEBHOOK_DISABLE_AFTER" envDefault:"120h"`
 	AuditEntries int64         `env:"WEBHOOK_AUDIT_ENTRIES" envDefault:"100000"`
 	Shutdown     time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
-	// Origin and PublicURL are what endpoints learn of this installation; see contract.NewSender.
-	Origin    string `env:"WEBHOOK_ORIGIN"`
-	PublicURL string `env:"WEBHOOK_PUBLIC_URL"`
-	// Questions are the waits between questions for an endpoint's consent.
+	Origin       string        `env:"WEBHOOK_ORIGIN"`
+	PublicURL    string        `env:"WEBHOOK_PUBLIC_URL"`
+	// The waits between questions for an endpoint's consent, up to 10.
 	Questions []time.Duration `env:"WEBHOOK_VERIFICATION_SCHEDULE" envDefault:"5s,30s,2m,10m"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
@@ -94,21 +99,26 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
 	app.Health.Check("keyring", kept.Unlocks)
-	app.ObserveRedis(kept.Traffic)
+	app.Metrics.MustRegister(kept)
 	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
 		return "", err
 	}
 
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "callback-service", Log: app.Log, TLS: made.amqp})
 	app.Health.Check("rabbitmq", link.Ready)
+	app.Metrics.MustRegister(link.Metrics())
+	names := rabbit.NamesFor(c.Namespace)
+	app.Go("queue depths", func(ctx context.Context) error { return link.Watch(ctx, names.OfCallbacks()...) })
 	tokens := token.New(client, time.Now)
+	transforms := expr.NewCache(transformsKept)
+	app.Metrics.MustRegister(tokens, transforms)
 	engine := delivery.New(delivery.Options{
-		Store: kept, Gateway: client, Transforms: expr.NewCache(transformsKept), Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
+		Store: kept, Gateway: client, Transforms: transforms, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
 		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
 		Origin: made.sender.Origin, Tokens: tokens,
 	})
 	asker := consent.New(consent.Options{
-		Store: kept, Gateway: client, Tokens: tokens, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Signer: made.signer, Sender: made.sender, Waits: c.Questions,
+		Store: kept, Gateway: client, Tokens: tokens, Publisher: link, Names: names, Signer: made.signer, Sender: made.sender, Waits: c.Questions,
 		Timeouts: c.policy().Timeouts, Log: app.Log, Metrics: consent.NewMetrics(app.Metrics), Now: time.Now,
 	})
 	app.Go("consents", asker.Run)

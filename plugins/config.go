@@ -26,13 +26,15 @@ type environment struct {
 	GatewayKeys  string        `env:"WEBHOOK_GATEWAY_KEY_FILE"`
 	CallbackKey  string        `env:"WEBHOOK_CALLBACK_KEY"`
 	CallbackKeys string        `env:"WEBHOOK_CALLBACK_KEY_FILE"`
-	Egress       string        `env:"WEBHOOK_EGRESS" envDefault:"127.0.0.1:9280"`
-	AllowCIDRs   []string      `env:"WEBHOOK_ALLOW_CIDRS"`
-	AllowHTTP    bool          `env:"WEBHOOK_ALLOW_HTTP"`
-	DNS          string        `env:"WEBHOOK_DNS"`
-	EgressProxy  string        `env:"WEBHOOK_EGRESS_PROXY"`
-	Keyring      string        `env:"WEBHOOK_KEYRING"`
-	KeyringFile  string        `env:"WEBHOOK_KEYRING_FILE"`
+	// The loopback address of the egress, which is also the upstream of the callback route.
+	Egress     string   `env:"WEBHOOK_EGRESS" envDefault:"127.0.0.1:9280"`
+	AllowCIDRs []string `env:"WEBHOOK_ALLOW_CIDRS"`
+	AllowHTTP  bool     `env:"WEBHOOK_ALLOW_HTTP"`
+	DNS        string   `env:"WEBHOOK_DNS"`
+	// The gateway's way out: `http://user:password@host:port` (CONNECT) or `socks5://…`; none unless set. The proxies of the environment (`HTTPS_PROXY`) are ignored.
+	EgressProxy string `env:"WEBHOOK_EGRESS_PROXY"`
+	Keyring     string `env:"WEBHOOK_KEYRING"`
+	KeyringFile string `env:"WEBHOOK_KEYRING_FILE"`
 }
 
 // logging is read by itself, so that a fault elsewhere does not change how it is logged.

@@ -94,7 +94,7 @@ func (s Stack) Consumer(key string) Client {
 	return Client{s.GatewayURL, header}
 }
 
-// Do makes a call. A body that is no []byte or string is sent as JSON; nil sends none.
+// Do makes a call; a problem that the catalogue of errors does not know is an error. A body that is no []byte or string is sent as JSON; nil sends none.
 func (c Client) Do(ctx context.Context, method, path string, body any) (Answer, error) {
 	raw, err := encode(body)
 	if err != nil {
@@ -121,7 +121,11 @@ func (c Client) Do(ctx context.Context, method, path string, body any) (Answer, 
 	if err != nil {
 		return Answer{}, fmt.Errorf("%s %s: reading the answer: %w", method, path, err)
 	}
-	return Answer{resp.StatusCode, resp.Header, content}, nil
+	answer := Answer{resp.StatusCode, resp.Header, content}
+	if err := answer.known(); err != nil {
+		return answer, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return answer, nil
 }
 
 // Want is Do for a call that must be answered with a status.

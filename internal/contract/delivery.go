@@ -29,19 +29,3 @@ type Delivery struct {
 	AttemptCount int       `json:"attempt_count"`
 	Attempts     []Attempt `json:"attempts,omitempty"`
 }
-
-// Attempt is one try to call the consumer's endpoint.
-type Attempt struct {
-	Number int       `json:"number"`
-	At     time.Time `json:"at"`
-	// DurationMS is how long the call took through the gateway, in milliseconds.
-	DurationMS int64 `json:"duration_ms"`
-	// Status is the endpoint's HTTP status; zero if it never answered.
-	Status int `json:"status,omitempty"`
-	// Outcome is what the egress said of the call.
-	Outcome Outcome `json:"outcome"`
-	// Detail says more where an outcome has several causes.
-	Detail Detail `json:"detail,omitempty"`
-	// Error says in a sentence what went wrong; empty on success.
-	Error string `json:"error,omitempty"`
-}

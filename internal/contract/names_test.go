@@ -1,7 +1,6 @@
 package contract
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -123,8 +122,4 @@ func TestSigningSecrets(t *testing.T) {
 func TestPrintable(t *testing.T) {
 	require.Equal(t, "a?b??", Printable("a\nb\x7f\xff"))
 	require.LessOrEqual(t, len(Printable(strings.Repeat("ä", 200))), 110)
-}
-
-func TestNewProblem(t *testing.T) {
-	require.Equal(t, Problem{Title: "Not Found", Status: 404, Detail: "d"}, NewProblem(http.StatusNotFound, "d"))
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/caarlos0/env/v11"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // Process is one of the project's services.
@@ -29,12 +31,15 @@ type Process[C any] struct {
 
 // base is what every service reads beside its own configuration.
 type base struct {
-	LogLevel        zapcore.Level `env:"WEBHOOK_LOG_LEVEL" envDefault:"info"`
+	// `debug`, `info`, `warn` or `error`.
+	LogLevel zapcore.Level `env:"WEBHOOK_LOG_LEVEL" envDefault:"info"`
+	// How long a stop may take: what is under way is finished, what is not begun is left to others.
 	ShutdownTimeout time.Duration `env:"WEBHOOK_SHUTDOWN_TIMEOUT" envDefault:"20s"`
-	// PprofListen is where profiles are served; nowhere unless it is set.
+	// Where profiles are served; nowhere unless set.
 	PprofListen string `env:"WEBHOOK_PPROF_LISTEN"`
-	// MaxConnections bounds the connections of each listener.
+	// The connections of each listener; when all are taken, whoever waits longest without a request makes room.
 	MaxConnections int `env:"WEBHOOK_MAX_CONNECTIONS" envDefault:"10000"`
+	Tracing        tracing.Config
 }
 
 // Main runs a service until SIGTERM or SIGINT and exits: 0 after a clean stop, 1 otherwise. With the argument "healthcheck"
@@ -76,7 +81,7 @@ func (p Process[C]) run(config C, common base) error {
 	defer cancel()
 	app := New(log)
 	app.Bounds.Connections = common.MaxConnections
-	if common.PprofListen != "" {
+	if err = app.trace(common.Tracing, p.Name); err == nil && common.PprofListen != "" {
 		_, err = app.Listen("profiles", common.PprofListen, profiles())
 	}
 	if err == nil {
@@ -91,6 +96,17 @@ func (p Process[C]) run(config C, common base) error {
 	}
 	log.Info("stopping")
 	return errors.Join(err, app.Stop(common.ShutdownTimeout))
+}
+
+// trace comes first of all, so that what happens while the process ends is still told.
+func (a *App) trace(c tracing.Config, process string) error {
+	tracer, exporting, err := tracing.Open(c, process, a.Log)
+	if err != nil {
+		return err
+	}
+	a.Trace = tracer
+	a.OnStop("tracing", exporting.Close)
+	return nil
 }
 
 // Environment reads a configuration from environment variables and reports all faults at once, without the values.

@@ -15,7 +15,7 @@ import (
 const replayLife = 7 * 24 * time.Hour
 
 // CreateReplay keeps a new replay, or returns the one that runs and asks for the same: of the same subscription, with the same
-// bounds, status and delivery. ErrConflict: MostReplays of the subscription run.
+// bounds, status and delivery. ErrFull: MostReplays of the subscription run.
 func (s *Store) CreateReplay(ctx context.Context, r contract.Replay) (kept contract.Replay, created bool, err error) {
 	text, err := createReplay.Run(ctx, s.rdb, []string{s.key.replay(r.Subscription, r.ID), s.key.replaying(asks(r)), s.key.replaysOf(r.Subscription)},
 		encode(r), r.ID, int64(replayLife/time.Second), s.key.replay(r.Subscription, ""), MostReplays, r.CreatedAt.Unix()).Text()
@@ -25,7 +25,7 @@ func (s *Store) CreateReplay(ctx context.Context, r contract.Replay) (kept contr
 	case text == "":
 		return r, true, nil
 	case text == "full":
-		return contract.Replay{}, false, fmt.Errorf("%d replays of the subscription run: wait until one is done: %w", MostReplays, ErrConflict)
+		return contract.Replay{}, false, fmt.Errorf("%d replays of the subscription run: wait until one is done: %w", MostReplays, ErrFull)
 	}
 	kept, err = decode[contract.Replay](text, nil, "replay")
 	return kept, false, err

@@ -24,8 +24,10 @@ var (
 	ErrDamaged  = errors.New("the record is damaged")
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("conflict")
-	// ErrQuota is the ErrConflict of a consumer who has as much as it may.
-	ErrQuota = fmt.Errorf("%w of quota", ErrConflict)
+	// ErrFull is the ErrConflict of there being as many as there may be.
+	ErrFull = fmt.Errorf("%w of number", ErrConflict)
+	// ErrQuota is the ErrFull of a consumer who has as much as it may.
+	ErrQuota = fmt.Errorf("%w and quota", ErrFull)
 	// ErrStale means that the record changed since it was read: read again.
 	ErrStale = errors.New("changed meanwhile")
 	// ErrSealed means that the key ring can't open a record, or that there is none to write with: it is well again once the ring
@@ -95,7 +97,7 @@ func Open(o Options) (*Store, error) {
 	opts.MaxRetries = 1
 	opts.ContextTimeoutEnabled = true
 	s := &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace}, keyring: o.Keyring,
-		service: o.Service, audited: cmp.Or(o.AuditEntries, mostAudited), maxSubscriptions: o.MaxSubscriptions}
+		exchanged: traffic{took: newTook()}, service: o.Service, audited: cmp.Or(o.AuditEntries, mostAudited), maxSubscriptions: o.MaxSubscriptions}
 	s.rdb.AddHook(&s.exchanged)
 	return s, nil
 }

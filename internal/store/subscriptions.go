@@ -14,7 +14,7 @@ import (
 )
 
 // CreateSubscription keeps a new subscription, or returns the one that asks for the same thing already. ErrNotFound means
-// that the resource is gone, ErrConflict that its policy allows the consumer no more of them, ErrQuota that the consumer may have no
+// that the resource is gone, ErrFull that its policy allows the consumer no more of them, ErrQuota that the consumer may have no
 // more over all resources, ErrSealed that the store can't seal.
 func (s *Store) CreateSubscription(ctx context.Context, sub contract.Subscription) (kept contract.Subscription, created bool, err error) {
 	sub.Revision = 1
@@ -52,7 +52,7 @@ func (s *Store) createSubscription(ctx context.Context, sub contract.Subscriptio
 		return "", fmt.Errorf("resource: %w", ErrNotFound)
 	}
 	if most, full := strings.CutPrefix(id, "full "); full {
-		return "", fmt.Errorf("%s allows each consumer %s subscriptions (max_subscriptions): end one of yours first: %w", sub.Resource, most, ErrConflict)
+		return "", fmt.Errorf("%s allows each consumer %s subscriptions (max_subscriptions): end one of yours first: %w", sub.Resource, most, ErrFull)
 	}
 	if most, full := strings.CutPrefix(id, "quota "); full {
 		return "", fmt.Errorf("you may have %s subscriptions in all (limits.max_subscriptions): end one of yours first: %w", most, ErrQuota)

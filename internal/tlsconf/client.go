@@ -13,11 +13,12 @@ import (
 
 // Files name the PEM files of the side that connects.
 type Files struct {
-	// CA has the authorities that the server's certificate may be of; the system's unless it is set.
+	// The authorities that the server's certificate may be of; the system's unless it is set.
 	CA string `env:"CA"`
-	// Cert and Key are shown to a server that asks for them.
+	// The certificate for a server that asks for one.
 	Cert string `env:"CERT"`
-	Key  string `env:"KEY"`
+	// The certificate's key.
+	Key string `env:"KEY"`
 }
 
 // Where is a URL with the variable that it is from, and the prefix of the variables that name its files: WEBHOOK_REDIS_ for

@@ -10,9 +10,11 @@ import (
 
 // ServerFiles name the PEM files of the side that listens.
 type ServerFiles struct {
+	// The listener's certificate; without one it has no TLS.
 	Cert string `env:"CERT"`
-	Key  string `env:"KEY"`
-	// ClientCA has the authorities of which a client must show a certificate; without it clients need none.
+	// The certificate's key.
+	Key string `env:"KEY"`
+	// The authorities of which a client must show a certificate, for your gateways alone; without it clients need none.
 	ClientCA string `env:"CLIENT_CA"`
 }
 

@@ -47,7 +47,7 @@ func (h *Handler) Handle(_ filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	}
 	callback, err := h.Signer.VerifyCallback(header.Get(contract.HeaderStatement))
 	if err != nil {
-		return refuse(http.StatusForbidden, contract.OutcomeUnvouched, statementFault(err))
+		return refuse(contract.OutcomeUnvouched, statementFault(err))
 	}
 	if !h.Ready() {
 		return filter.Refuse(http.StatusServiceUnavailable, "the egress is not ready: try again").With("Retry-After", "1")
@@ -73,9 +73,9 @@ func (h *Handler) use(statement string) *filter.Refusal {
 		return nil
 	case errors.Is(err, once.ErrUsed):
 		h.Log.Warn("a callback is refused since its statement was used before: somebody repeats calls to this gateway")
-		return refuse(http.StatusForbidden, contract.OutcomeUnvouched, "the statement was used before: each is good for one call")
+		return refuse(contract.OutcomeUnvouched, "the statement was used before: each is good for one call")
 	}
-	return refuse(http.StatusServiceUnavailable, contract.OutcomeOverloaded, "too many calls were made just now: try again").With("Retry-After", "1")
+	return refuse(contract.OutcomeOverloaded, "too many calls were made just now: try again").With("Retry-After", "1")
 }
 
 // issue writes the call down for the egress. The target is checked again: the administrator's exceptions may have changed
@@ -83,21 +83,21 @@ func (h *Handler) use(statement string) *filter.Refusal {
 func (h *Handler) issue(c contract.Callback) (string, *filter.Refusal) {
 	target, err := h.Policy.CheckURL(c.Target)
 	if err != nil {
-		return "", refuse(http.StatusBadGateway, contract.OutcomeAddressRefused, "the target is not one that may be called")
+		return "", refuse(contract.OutcomeAddressRefused, "the target is not one that may be called")
 	}
 	token, err := h.Book.Issue(pass.Grant{
 		Method: c.Method, Target: target, Timeouts: c.Timeouts, Certificate: c.Certificate, Subscription: c.Subscription,
 	})
 	if err != nil {
-		return "", refuse(http.StatusServiceUnavailable, contract.OutcomeOverloaded, "too many calls are under way: try again").
+		return "", refuse(contract.OutcomeOverloaded, "too many calls are under way: try again").
 			With("Retry-After", "1")
 	}
 	return token, nil
 }
 
 // refuse speaks the egress's vocabulary, so that the callback service need not tell the two apart.
-func refuse(status int, outcome contract.Outcome, detail string) *filter.Refusal {
-	return filter.Refuse(status, detail).With(contract.HeaderOutcome, string(outcome))
+func refuse(outcome contract.Outcome, detail string) *filter.Refusal {
+	return filter.RefuseAs(contract.KindOfOutcome(outcome), detail).With(contract.HeaderOutcome, string(outcome))
 }
 
 // statementFault tells an operator's mistakes apart (a wrong clock, a wrong key) and nothing else.

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"net/http"
 	"strings"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -81,19 +80,6 @@ func headersTooLarge(err error) bool {
 func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
-}
-
-// statusOf is the status that goes with each outcome but OutcomeResponse, whose status is the endpoint's.
-func statusOf(outcome contract.Outcome) int {
-	switch outcome {
-	case contract.OutcomeTimeout:
-		return http.StatusGatewayTimeout
-	case contract.OutcomeUnvouched:
-		return http.StatusForbidden
-	case contract.OutcomeOverloaded:
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusBadGateway
 }
 
 // sentences are all that is told of a failure: neither the URL nor an address.

@@ -173,7 +173,7 @@ func (r result) wantFailure(t testing.TB, outcome contract.Outcome, detail contr
 	t.Helper()
 	var p contract.Problem
 	err := json.Unmarshal(r.body, &p)
-	if r.outcome != outcome || r.detail != detail || r.status != statusOf(outcome) || err != nil || p.Status != r.status || p.Detail != sentences[outcome] ||
+	if r.outcome != outcome || r.detail != detail || err != nil || p != contract.KindOfOutcome(outcome).Problem(sentences[outcome]) || r.status != p.Status ||
 		r.header.Get("Content-Type") != contract.MediaProblem {
 		t.Fatalf("got %d %s (%s) %s, want %s (%s)", r.status, r.outcome, r.detail, r.body, outcome, detail)
 	}

@@ -12,6 +12,8 @@ import (
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
 	"github.com/apache/apisix-go-plugin-runner/pkg/plugin"
 	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 // Handler is what one plugin does.
@@ -113,7 +115,7 @@ func (p *gated) run(conf any, r pkgHTTP.Request) (refusal *Refusal) {
 	}()
 	c, ok := conf.(Config)
 	if !ok || c.fault != nil || p.gate.fault != nil {
-		return Refuse(http.StatusServiceUnavailable, "the gateway is not set up: its log says why").With("Retry-After", "10")
+		return RefuseAs(contract.KindNotSetUp, "the gateway is not set up: its log says why").With("Retry-After", "10")
 	}
 	if !p.handler.Owns(r.Path()) {
 		return nil

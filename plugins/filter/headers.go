@@ -22,11 +22,11 @@ func CheckHeaders(h http.Header) *Refusal {
 	for name, values := range h {
 		count += len(values)
 		if len(values) > 1 && (slices.Contains(single, name) || contract.IsInternalHeader(name)) {
-			return Refuse(http.StatusBadRequest, fmt.Sprintf("the header %s has several values: send one", contract.Printable(name)))
+			return RefuseAs(contract.KindUnsafeHeaders, fmt.Sprintf("the header %s has several values: send one", contract.Printable(name)))
 		}
 	}
 	if count >= headerLimit {
-		return Refuse(http.StatusBadRequest, fmt.Sprintf("the request has too many headers: send fewer than %d", headerLimit))
+		return RefuseAs(contract.KindUnsafeHeaders, fmt.Sprintf("the request has too many headers: send fewer than %d", headerLimit))
 	}
 	return nil
 }

@@ -18,6 +18,11 @@ func Refuse(status int, detail string) *Refusal {
 	return &Refusal{problem: contract.NewProblem(status, detail)}
 }
 
+// RefuseAs answers with a problem of the kind, which also has the status.
+func RefuseAs(kind contract.Kind, detail string) *Refusal {
+	return &Refusal{problem: kind.Problem(detail)}
+}
+
 // With adds a header. A second value for the same name would be lost on the way, so it replaces the first.
 func (r *Refusal) With(name, value string) *Refusal {
 	if r.header == nil {

@@ -241,7 +241,8 @@ func (a *Answer) check(t testing.TB) {
 	if ct := a.Header.Get("Content-Type"); ct != contract.MediaProblem {
 		t.Errorf("Content-Type is %q", ct)
 	}
-	if p := a.Problem(t); p.Status != a.Status || p.Title == "" || p.Detail == "" {
+	p := a.Problem(t)
+	if kind, known := p.Kind(); !known || kind.Status() != a.Status || p.Status != a.Status || p.Title == "" || p.Detail == "" {
 		t.Errorf("status %d with the problem %+v", a.Status, p)
 	}
 }

@@ -38,7 +38,7 @@ type caller struct {
 func (h *Handler) authenticate(c filter.Config, r pkgHTTP.Request, resource string) (caller, *filter.Refusal) {
 	header := r.Header()
 	if sent(header, headerKey) && sent(header, headerAuthorization) {
-		return caller{}, filter.Refuse(http.StatusBadRequest, "both apikey and Authorization are there, and may speak for two callers: send one")
+		return caller{}, filter.RefuseAs(contract.KindTwoCredentials, "both apikey and Authorization are there, and may speak for two callers: send one")
 	}
 	if c.ApisixConsumers {
 		name, err := r.Var(consumerName)

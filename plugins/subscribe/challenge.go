@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
 )
 
@@ -35,14 +36,14 @@ func unauthorized(c filter.Config, detail string) *filter.Refusal {
 
 // invalidToken says the same of every bad token (RFC 6750, section 3.1): the reason is in the log.
 func invalidToken(c filter.Config) *filter.Refusal {
-	return filter.Refuse(http.StatusUnauthorized, "the token is not accepted: get a new one from its issuer, for this API").
+	return filter.RefuseAs(contract.KindInvalidToken, "the token is not accepted: get a new one from its issuer, for this API").
 		With(headerChallenge, challenge(c)+`, error="invalid_token"`)
 }
 
 // insufficient is for a token that is for less than its consumer may do (RFC 6750, section 3.1).
 func insufficient(resource, action string) *filter.Refusal {
 	grant := resource + ":" + action
-	return filter.Refuse(http.StatusForbidden, fmt.Sprintf("the token is not for %s: get one with that grant from its issuer", grant)).
+	return filter.RefuseAs(contract.KindTokenGrant, fmt.Sprintf("the token is not for %s: get one with that grant from its issuer", grant)).
 		With(headerChallenge, challengeBearer+fmt.Sprintf(`, error="insufficient_scope", scope="%s"`, grant))
 }
 

@@ -27,7 +27,7 @@ func (h *Handler) handleConsent(r pkgHTTP.Request, path string) *filter.Refusal 
 	}
 	link, err := h.links.VerifyLink(strings.TrimPrefix(path, contract.ConsentPath+"/"))
 	if err != nil {
-		return filter.Refuse(http.StatusForbidden, "this is no valid link, or it has expired: take the one of the latest OPTIONS request")
+		return filter.RefuseAs(contract.KindLinkInvalid, "this is no valid link, or it has expired: take the one of the latest OPTIONS request")
 	}
 	statement, err := h.signer.SignConsent(link)
 	return h.handOn(r, contract.ConsentPath, statement, err)

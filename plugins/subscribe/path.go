@@ -2,9 +2,9 @@ package subscribe
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/filter"
 )
 
@@ -34,15 +34,15 @@ func checkPath(path, raw string) *filter.Refusal {
 	raw, _, _ = strings.Cut(raw, "?")
 	for i := range len(raw) {
 		if !plainByte(raw[i]) {
-			return filter.Refuse(http.StatusBadRequest, fmt.Sprintf(
+			return filter.RefuseAs(contract.KindUnsafePath, fmt.Sprintf(
 				"the path has the byte 0x%02X: use letters, digits, - . _ ~ and / without percent-encoding", raw[i]))
 		}
 	}
 	switch {
 	case strings.Contains(raw, ".."), strings.Contains(raw, "//"):
-		return filter.Refuse(http.StatusBadRequest, "the path has .. or //: take it out")
+		return filter.RefuseAs(contract.KindUnsafePath, "the path has .. or //: take it out")
 	case raw != path:
-		return filter.Refuse(http.StatusBadRequest, "the path reads in two ways: write it in its shortest form")
+		return filter.RefuseAs(contract.KindUnsafePath, "the path reads in two ways: write it in its shortest form")
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func (c consents) consent(ctx context.Context, in *consentRequest) (*consentAnsw
 		return nil
 	})
 	if errors.Is(err, contract.ErrRound) || errors.Is(err, store.ErrNotFound) {
-		return nil, huma.Error410Gone("this link is used or out of date")
+		return nil, problem(contract.KindLinkUsed, "this link is used or out of date")
 	}
 	if err != nil {
 		return nil, err

@@ -146,7 +146,7 @@ func (x explanations) sourceOf(ctx context.Context, sub contract.Subscription, i
 func (x explanations) search(ctx context.Context, taken time.Time, is func(contract.Archived) bool) (*contract.Archived, error) {
 	if !x.searches.TryAcquire(1) {
 		recordOf(ctx).limited = limitSearches
-		return nil, huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("too many searches of the archive are under way: try again"), http.Header{"Retry-After": {"1"}})
+		return nil, huma.ErrorWithHeaders(problem(contract.KindBusy, "too many searches of the archive are under way: try again"), http.Header{"Retry-After": {"1"}})
 	}
 	defer x.searches.Release(1)
 	found, err := explain.Find(ctx, x.archive, x.names.Archive, taken, is)
@@ -259,7 +259,7 @@ func (x explanations) markOf(ctx context.Context, in *explainEventRequest) (stor
 	case len(marks) == 0:
 		return store.Mark{}, notReceived
 	case len(marks) > 1:
-		return store.Mark{}, huma.Error400BadRequest(fmt.Sprintf("events of %d resources have this source and id", len(marks)),
+		return store.Mark{}, problem(contract.KindAmbiguousEvent, fmt.Sprintf("events of %d resources have this source and id", len(marks)),
 			fault("query.resource", "say which: "+marks[0].Event.Resource+", "+marks[1].Event.Resource+", …"))
 	}
 	return marks[0], nil

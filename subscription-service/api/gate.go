@@ -147,27 +147,35 @@ func about(caller contract.Caller, r *http.Request) bool {
 func (why *refusal) write(w http.ResponseWriter, request string) {
 	if why == cannotBeTold {
 		w.Header().Set("Retry-After", "1")
-		writeProblem(w, contract.NewProblem(http.StatusServiceUnavailable, why.detail+" (request "+request+")"))
+		writeProblem(w, contract.KindStoreUnavailable.Problem(why.detail+" (request "+request+")"))
 		return
 	}
-	unauthorized(w, why.detail)
+	unauthorized(w, contract.KindUnvouched.Problem(why.detail))
 }
 
 // asked returns the resource of a call by its path, and the actions of which one is enough; a path of neither kind asks for
 // none that exists. To read about events, either side of them will do. What anybody may call is its own resource.
 func asked(r *http.Request) (resource string, actions []string) {
-	path, ok := strings.CutPrefix(r.URL.EscapedPath(), contract.GatewayPrefix+"/")
-	if !ok {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), contract.GatewayPrefix)
+	if !ok || !strings.HasPrefix(path, "/") {
 		return "", nil
 	}
-	if contract.IsPublic("/" + path) {
-		return "/" + path, []string{contract.ActionPublic}
+	return askedAt(r.Method, path)
+}
+
+// askedAt is asked for a public path.
+func askedAt(method, path string) (resource string, actions []string) {
+	switch {
+	case path == contract.PathPortalLinks:
+		return path, []string{contract.ActionPortal}
+	case contract.IsPublic(path):
+		return path, []string{contract.ActionPublic}
 	}
-	resource, rest, _ := strings.Cut(path, "/")
+	resource, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch first, _, _ := strings.Cut(rest, "/"); {
 	case first == "subscribe":
 		return resource, []string{contract.ActionSubscribe}
-	case first == "events" && r.Method == http.MethodGet:
+	case first == "events" && method == http.MethodGet:
 		return resource, []string{contract.ActionPublish, contract.ActionSubscribe}
 	case first == "events":
 		return resource, []string{contract.ActionPublish}
@@ -180,7 +188,7 @@ func bearer(admins Admins, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := admins.whose(bearerToken(r))
 		if name == "" {
-			unauthorized(w, "send Authorization: Bearer with the admin token")
+			unauthorized(w, contract.KindUnauthorized.Problem("send Authorization: Bearer with the admin token"))
 			return
 		}
 		recordOf(r.Context()).admin = name
@@ -203,10 +211,10 @@ func bearerToken(r *http.Request) string {
 }
 
 // unauthorized also ends the connection: nobody holds one who may not call.
-func unauthorized(w http.ResponseWriter, detail string) {
+func unauthorized(w http.ResponseWriter, p contract.Problem) {
 	w.Header().Set("Connection", "close")
 	w.Header().Set("WWW-Authenticate", `Bearer realm="apisix-webhooks"`)
-	writeProblem(w, contract.NewProblem(http.StatusUnauthorized, detail))
+	writeProblem(w, p)
 }
 
 type checksKey struct{}

@@ -236,11 +236,11 @@ func (m *meter) metered(next http.Handler) http.Handler {
 		if err != nil {
 			rec := recordOf(r.Context())
 			rec.err = err
-			writeProblem(w, contract.NewProblem(http.StatusServiceUnavailable, storeAway(rec)))
+			writeProblem(w, contract.KindStoreUnavailable.Problem(storeAway(rec)))
 			return
 		}
 		if v.tell(w.Header()); !v.allowed {
-			refuse(w, r, v.limit, contract.NewProblem(http.StatusTooManyRequests, v.detail()))
+			refuse(w, r, v.limit, contract.KindRateLimited.Problem(v.detail()))
 			return
 		}
 		m.bounded(w, r, next)
@@ -259,7 +259,7 @@ func (m *meter) bounded(w http.ResponseWriter, r *http.Request, next http.Handle
 	}
 	if !m.bodies.TryAcquire(size) {
 		w.Header().Set("Retry-After", "1")
-		refuse(w, r, limitBodies, contract.NewProblem(http.StatusServiceUnavailable, "too many large requests are under way: try again"))
+		refuse(w, r, limitBodies, contract.KindBusy.Problem("too many large requests are under way: try again"))
 		return
 	}
 	defer m.bodies.Release(size)
@@ -285,5 +285,5 @@ func (m *meter) further(ctx context.Context, n int) error {
 	recordOf(ctx).limited = limitEvents
 	header := http.Header{}
 	v.tell(header)
-	return huma.ErrorWithHeaders(huma.NewError(http.StatusTooManyRequests, v.detail()), header)
+	return huma.ErrorWithHeaders(problem(contract.KindRateLimited, v.detail()), header)
 }

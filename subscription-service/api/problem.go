@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,15 @@ func writeProblem(w http.ResponseWriter, p contract.Problem) {
 	_ = json.NewEncoder(w).Encode(p) // the client hung up: nobody left to tell
 }
 
+// problem is the error of an operation with a problem of the kind.
+func problem(kind contract.Kind, detail string, errs ...error) huma.StatusError {
+	err := huma.NewError(kind.Status(), detail, errs...)
+	if model, ok := err.(*huma.ErrorModel); ok {
+		model.Type = kind.URL()
+	}
+	return err
+}
+
 // problemOf is the one place where errors become answers.
 func problemOf(ctx context.Context, err error) error {
 	var asIs huma.StatusError
@@ -34,20 +44,20 @@ func problemOf(ctx context.Context, err error) error {
 		if errors.Is(err, store.ErrQuota) {
 			recordOf(ctx).limited = limitSubscriptions
 		}
-		return huma.Error409Conflict(conflict(err))
+		return problem(kindOfConflict(err), conflict(err))
 	}
 	rec := recordOf(ctx)
 	rec.err = err
 	switch {
 	case errors.Is(err, store.ErrSealed):
-		return huma.Error503ServiceUnavailable("a key is missing here: try again (request " + rec.id + ")")
+		return problem(contract.KindKeyMissing, "a key is missing here: try again (request "+rec.id+")")
 	case errors.Is(err, store.ErrDamaged):
 		p := bare500(rec)
 		return huma.NewError(p.Status, p.Detail)
 	case isBroker(err):
-		return huma.Error503ServiceUnavailable("the broker can't be reached: try again (request " + rec.id + ")")
+		return problem(contract.KindBrokerUnavailable, "the broker can't be reached: try again (request "+rec.id+")")
 	}
-	return huma.Error503ServiceUnavailable(storeAway(rec))
+	return problem(contract.KindStoreUnavailable, storeAway(rec))
 }
 
 func storeAway(rec *record) string {
@@ -71,8 +81,16 @@ func notFound(err error) string {
 	return "there is no such " + what
 }
 
+func kindOfConflict(err error) contract.Kind {
+	if errors.Is(err, store.ErrFull) {
+		return contract.KindTooMany
+	}
+	return contract.KindConflict
+}
+
 func conflict(err error) string {
-	return strings.TrimSuffix(strings.TrimSuffix(err.Error(), ": "+store.ErrQuota.Error()), ": "+store.ErrConflict.Error())
+	text, _, _ := strings.Cut(err.Error(), ": "+store.ErrConflict.Error())
+	return text
 }
 
 // fault is one field's error; it has no value, since a value may be a secret.
@@ -95,12 +113,13 @@ func badCursor(err error) error {
 const missing = "expected required property "
 
 // tidy works over every error answer: it takes out the values that huma echoes, for they may be secrets (a malformed body
-// is echoed whole), and makes the location of a missing property the property itself.
+// is echoed whole), gives a problem of no kind that of its status, and makes the location of a missing property the property itself.
 func tidy(_ huma.Context, _ string, v any) (any, error) {
 	model, ok := v.(*huma.ErrorModel)
 	if !ok {
 		return v, nil
 	}
+	model.Type = cmp.Or(model.Type, contract.KindOf(model.Status).URL())
 	model.Detail = plainLimit(model.Detail)
 	for _, detail := range model.Errors {
 		detail.Value = nil

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 )
@@ -43,7 +41,7 @@ func (r reach) kept(ctx context.Context, sub contract.Subscription) error {
 		errs = append(errs, urlFaults(u.field, r.check(ctx, u.url))...)
 	}
 	if len(errs) > 0 {
-		return huma.Error409Conflict("the subscription leads where nothing may be called: change it", errs...)
+		return problem(contract.KindCallbackRefused, "the subscription leads where nothing may be called: change it", errs...)
 	}
 	return nil
 }

@@ -193,7 +193,7 @@ func mustBeActive(sub contract.Subscription) error {
 	case contract.StatusPending:
 		return unproven()
 	}
-	return huma.Error409Conflict(fmt.Sprintf("the subscription is %s: set its status to active first", sub.Status))
+	return problem(contract.KindNotActive, fmt.Sprintf("the subscription is %s: set its status to active first", sub.Status))
 }
 
 type changeRequest struct {

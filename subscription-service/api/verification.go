@@ -35,7 +35,7 @@ func viewOfConsent(c *contract.Consent) *verificationView {
 
 // unproven answers what would start callbacks to an endpoint that has not consented.
 func unproven() error {
-	return huma.Error409Conflict("the subscription is pending: it becomes active by itself once callback_url has consented; its verification says how far that is, and POST …/verify asks again")
+	return problem(contract.KindNotActive, "the subscription is pending: it becomes active by itself once callback_url has consented; its verification says how far that is, and POST …/verify asks again")
 }
 
 // status is what a patch asks for, "" if it asks for none.
@@ -64,7 +64,7 @@ func (s subscriptions) verify(ctx context.Context, in *Own) (*subscriptionAnswer
 			return err
 		}
 		if sub.Status != contract.StatusPending {
-			return huma.Error409Conflict(fmt.Sprintf("the subscription is %s: only a pending one waits for a consent", sub.Status))
+			return problem(contract.KindNotActive, fmt.Sprintf("the subscription is %s: only a pending one waits for a consent", sub.Status))
 		}
 		policy, err := s.suits(ctx, *sub)
 		if err != nil {
@@ -85,7 +85,7 @@ func again(sub *contract.Subscription, v contract.Verification, now time.Time) e
 	}
 	if wait := againAfter - now.Sub(sub.Consent.BegunAt); wait > 0 {
 		seconds := wholeSeconds(wait)
-		return huma.ErrorWithHeaders(huma.Error429TooManyRequests(fmt.Sprintf("the endpoint was asked just now: try again in %d s", seconds)),
+		return huma.ErrorWithHeaders(problem(contract.KindAskedJustNow, fmt.Sprintf("the endpoint was asked just now: try again in %d s", seconds)),
 			http.Header{"Retry-After": {fmt.Sprint(seconds)}})
 	}
 	sub.AskConsent(v, now)

@@ -105,6 +105,7 @@ func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *wor
 		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
 	}, w.app.Handler())
 	require.NoError(t, err)
+	w.app.Go("streams", handlers.Run)
 	w.gateway = "http://" + must(w.app.Listen("gateway", "127.0.0.1:0", handlers.Gateway))(t)
 	w.admin = "http://" + must(w.app.Listen("admin", "127.0.0.1:0", handlers.Admin))(t)
 	transport := &http.Transport{}
@@ -158,13 +159,17 @@ func (a answer) problem(t *testing.T, status int) map[string]string {
 	require.Equal(t, status, a.status, "%s", a.body)
 	require.Equal(t, contract.MediaProblem, a.header.Get("Content-Type"))
 	var p struct {
-		Title, Detail string
-		Status        int
-		Errors        []map[string]any
+		Type, Title, Detail string
+
+		Status int
+		Errors []map[string]any
 	}
 	require.NoError(t, json.Unmarshal(a.body, &p), "%s", a.body)
 	require.Equal(t, status, p.Status)
 	require.Equal(t, http.StatusText(status), p.Title)
+	kind, known := contract.KindFromURL(p.Type)
+	require.True(t, known, "the type %q is not in the catalogue of errors", p.Type)
+	require.Equal(t, status, kind.Status(), kind)
 	require.NotEmpty(t, p.Detail)
 	at := map[string]string{}
 	for _, e := range p.Errors {
@@ -226,6 +231,9 @@ func (w *world) as(consumer, method, path string, body any, headers ...string) a
 	action := contract.ActionSubscribe
 	if strings.HasPrefix(rest, "events") {
 		action = contract.ActionPublish
+	}
+	if path == contract.PathPortalLinks {
+		resource, action = path, contract.ActionPortal
 	}
 	return w.call(method, w.gateway+"/gateway"+path, body, append([]string{contract.HeaderStatement, w.statement(consumer, resource, action)}, headers...)...)
 }

@@ -21,34 +21,58 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/api"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/portal"
 )
 
 type config struct {
-	RedisURL    string        `env:"REDIS_URL,required,notEmpty"`
-	AMQPURL     string        `env:"AMQP_URL,required,notEmpty"`
-	GatewayKey  string        `env:"WEBHOOK_GATEWAY_KEY"`
-	GatewayKeys string        `env:"WEBHOOK_GATEWAY_KEY_FILE"`
-	AdminToken  string        `env:"WEBHOOK_ADMIN_TOKEN"`
-	AdminTokens []string      `env:"WEBHOOK_ADMIN_TOKENS"`
-	AllowCIDRs  []string      `env:"WEBHOOK_ALLOW_CIDRS"`
-	AllowHTTP   bool          `env:"WEBHOOK_ALLOW_HTTP"`
-	RedisFiles  tlsconf.Files `envPrefix:"WEBHOOK_REDIS_"`
-	AMQPFiles   tlsconf.Files `envPrefix:"WEBHOOK_AMQP_"`
-	// TLS is that of the gateway's listener.
-	TLS         tlsconf.ServerFiles `envPrefix:"WEBHOOK_TLS_"`
-	Listen      string              `env:"WEBHOOK_LISTEN" envDefault:"127.0.0.1:8081"`
-	AdminListen string              `env:"WEBHOOK_ADMIN_LISTEN" envDefault:"127.0.0.1:8082"`
-	Keyring     string              `env:"WEBHOOK_KEYRING"`
-	KeyringFile string              `env:"WEBHOOK_KEYRING_FILE"`
-	DNS         string              `env:"WEBHOOK_DNS"`
-	// What a consumer may use that has no limits of its own: calls and events per second, subscriptions.
-	Rate          int   `env:"WEBHOOK_CONSUMER_RATE" envDefault:"1000"`
-	EventRate     int   `env:"WEBHOOK_CONSUMER_EVENT_RATE" envDefault:"20000"`
-	Subscriptions int   `env:"WEBHOOK_CONSUMER_SUBSCRIPTIONS" envDefault:"50000"`
-	AuditEntries  int64 `env:"WEBHOOK_AUDIT_ENTRIES" envDefault:"100000"`
-	// Origin and PublicURL are what endpoints learn of this installation; see contract.NewSender.
-	Origin    string `env:"WEBHOOK_ORIGIN"`
+	// The Redis that keeps everything: `redis://:password@host:6379/0`, or `rediss://` with TLS.
+	RedisURL string `env:"REDIS_URL,required,notEmpty"`
+	// The RabbitMQ: `amqp://user:password@host:5672/`, or `amqps://` with TLS.
+	AMQPURL string `env:"AMQP_URL,required,notEmpty"`
+	// The keys of statements about callers, 32 bytes or more each, separated by commas; the first one signs. This or the file is needed.
+	GatewayKey string `env:"WEBHOOK_GATEWAY_KEY"`
+	// The keys of statements about callers, a line each, in a file that is followed while the process runs.
+	GatewayKeys string `env:"WEBHOOK_GATEWAY_KEY_FILE"`
+	// The admin's token. This or `WEBHOOK_ADMIN_TOKENS` is needed.
+	AdminToken string `env:"WEBHOOK_ADMIN_TOKEN"`
+	// Admins with names for the audit log: `alice:TOKEN,bob:sha256:HEX`, HEX as `printf %s TOKEN | sha256sum` prints it.
+	AdminTokens []string `env:"WEBHOOK_ADMIN_TOKENS"`
+	// Private networks that may be called, as `10.0.0.0/8,fd00::/8`. A cloud's metadata service needs its own `/32` or `/128`.
+	AllowCIDRs []string `env:"WEBHOOK_ALLOW_CIDRS"`
+	// Whether callbacks may go to `http`.
+	AllowHTTP bool `env:"WEBHOOK_ALLOW_HTTP"`
+	// Redis over TLS, an absolute path of a PEM file.
+	RedisFiles tlsconf.Files `envPrefix:"WEBHOOK_REDIS_"`
+	// RabbitMQ over TLS, an absolute path of a PEM file; with a certificate and no user in the URL the certificate signs in (SASL EXTERNAL).
+	AMQPFiles tlsconf.Files `envPrefix:"WEBHOOK_AMQP_"`
+	// The gateway's listener with TLS, an absolute path of a PEM file.
+	TLS tlsconf.ServerFiles `envPrefix:"WEBHOOK_TLS_"`
+	// The listener that the gateway calls.
+	Listen string `env:"WEBHOOK_LISTEN" envDefault:"127.0.0.1:8081"`
+	// The admins' listener, with health and metrics; no route of the gateway leads there.
+	AdminListen string `env:"WEBHOOK_ADMIN_LISTEN" envDefault:"127.0.0.1:8082"`
+	// The key ring that seals secrets at rest: `id:base64 of 32 bytes`, separated by commas; the first one seals. This or the file is needed, by the runner for client certificates only.
+	Keyring string `env:"WEBHOOK_KEYRING"`
+	// The key ring, a line for each key, in a file of mode 600 (or 440) that is followed while the process runs.
+	KeyringFile string `env:"WEBHOOK_KEYRING_FILE"`
+	// The DNS server that looks up the hosts of callbacks, as `10.0.0.53:53`; the system's unless set.
+	DNS string `env:"WEBHOOK_DNS"`
+	// Calls per second of a consumer that has no limit of its own.
+	Rate int `env:"WEBHOOK_CONSUMER_RATE" envDefault:"1000"`
+	// Events per second over HTTP of a consumer that has no limit of its own.
+	EventRate int `env:"WEBHOOK_CONSUMER_EVENT_RATE" envDefault:"20000"`
+	// Subscriptions of a consumer that has no limit of its own.
+	Subscriptions int `env:"WEBHOOK_CONSUMER_SUBSCRIPTIONS" envDefault:"50000"`
+	// How many audit entries are kept of each kind: what admins, consumers and the service did, and what was refused.
+	AuditEntries int64 `env:"WEBHOOK_AUDIT_ENTRIES" envDefault:"100000"`
+	// The DNS name in `WebHook-Request-Origin`; the host of `WEBHOOK_PUBLIC_URL` if that is a name, else `apisix-webhooks`.
+	Origin string `env:"WEBHOOK_ORIGIN"`
+	// The gateway as the world sees it, as `https://hooks.example.com`: for links to it.
 	PublicURL string `env:"WEBHOOK_PUBLIC_URL"`
+	// PortalAdmin is the listener of the admins' pages, "listener" or "gateway"; PortalAdminURL is where a browser finds the former.
+	PortalAdmin          string   `env:"WEBHOOK_PORTAL_ADMIN" envDefault:"listener"`
+	PortalAdminURL       string   `env:"WEBHOOK_PORTAL_ADMIN_URL"`
+	PortalFrameAncestors []string `env:"WEBHOOK_PORTAL_FRAME_ANCESTORS"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -85,10 +109,14 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
 	app.Health.Check("keyring", kept.Unlocks)
-	app.ObserveRedis(kept.Traffic)
+	memory := store.NewMemory(kept)
+	app.Metrics.MustRegister(kept, memory)
+	app.Go("redis memory", func(ctx context.Context) error { return memory.Run(ctx, app.Log) })
 
 	// Subscribing needs no broker, so the service does not wait for it.
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "subscription-service", Log: app.Log, TLS: made.amqp})
+	app.Metrics.MustRegister(link.Metrics())
+	app.Go("queue depths", func(ctx context.Context) error { return link.Watch(ctx, rabbit.NamesFor(c.Namespace).OfOperators()...) })
 	app.Go("rabbitmq", func(ctx context.Context) error { return link.Run(ctx, broker.Hold) })
 	app.Health.Check("rabbitmq", link.Ready)
 
@@ -97,12 +125,20 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 
 	handlers, err := api.New(api.Options{
 		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
-		Policy: made.policy, Origin: made.sender.Origin, Resolver: made.resolver, Admins: made.admins,
+		Policy: made.policy, Origin: made.sender.Origin, Resolver: made.resolver, Admins: made.admins, Portal: made.portal,
 		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {
 		return at, err
 	}
+	app.Go("streams", handlers.Run)
+	pages, err := portal.New(portal.Options{
+		API: handlers, Store: kept, Admins: made.admins, At: made.portal, FrameAncestors: c.PortalFrameAncestors, Log: app.Log, Now: time.Now,
+	})
+	if err != nil {
+		return at, err
+	}
+	pages.Mount(handlers)
 	if at.admin, err = app.Listen("admin", c.AdminListen, handlers.Admin); err != nil {
 		return at, err
 	}
@@ -125,6 +161,7 @@ type parts struct {
 	resolver    *net.Resolver
 	sender      contract.Sender
 	admins      api.Admins
+	portal      api.PortalOptions
 	keyring     *keyring.Keyring
 	redis, amqp *tlsconf.Client
 	listener    *tls.Config // nil: without TLS
@@ -132,7 +169,7 @@ type parts struct {
 
 // check reports every fault of the values at once, without the values.
 func (c config) check(log *zap.Logger) (made parts, err error) {
-	var errs [9]error
+	var errs [11]error
 	made.signer, errs[0] = c.keys().Signer()
 	if made.policy, err = guard.New(c.AllowCIDRs, c.AllowHTTP); err != nil {
 		errs[1] = fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", err)
@@ -143,6 +180,8 @@ func (c config) check(log *zap.Logger) (made parts, err error) {
 	}
 	made.keyring, errs[7] = keyring.Load(c.Keyring, c.KeyringFile)
 	made.sender, errs[8] = contract.NewSender(c.Origin, c.PublicURL)
+	made.portal, errs[9] = portal.Where(made.sender.URL, c.PortalAdminURL, c.PortalAdmin)
+	errs[10] = portal.CheckAncestors(c.PortalFrameAncestors)
 	made.redis, errs[3] = tlsconf.NewClient(tlsconf.Redis(c.RedisURL), c.RedisFiles, log)
 	made.amqp, errs[4] = tlsconf.NewClient(tlsconf.AMQP(c.AMQPURL), c.AMQPFiles, log)
 	made.listener, errs[5] = tlsconf.NewServer("WEBHOOK_TLS_", c.TLS, log)
