@@ -67,7 +67,9 @@ func (h *Handler) Handle(c filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	return h.vouch(r, path, contract.Caller{Consumer: who.Consumer, Resource: resource, Action: action})
+	return h.vouch(r, path, contract.Caller{
+		Consumer: who.Consumer, Resource: resource, Action: action, Key: who.Key, Until: who.identity.Expires,
+	})
 }
 
 // letAnybody states that nobody was asked who they are, and that the path wants it so.

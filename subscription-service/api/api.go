@@ -50,7 +50,9 @@ type Options struct {
 	// Portal says where the links to the portal lead.
 	Portal PortalOptions
 	// Limits are those of a consumer that has none of its own; DefaultLimits where they are zero. The store has MaxSubscriptions.
-	Limits  contract.Limits
+	Limits contract.Limits
+	// Streams bound the answers that stay open; DefaultStreams where they are zero.
+	Streams StreamBounds
 	Log     *zap.Logger
 	Metrics prometheus.Registerer
 	// Now is the clock.
@@ -66,7 +68,11 @@ type API struct {
 
 	pages [2]http.Handler // see Mount
 	doors doors
+	open  *streams
 }
+
+// Run tends the answers that stay open, until the context ends. Without it each ends after a moment.
+func (a *API) Run(ctx context.Context) error { return a.open.run(ctx) }
 
 // New builds the API. What admin serves already (health, metrics) stays open; all else on it asks for the admin token.
 func New(o Options, admin *http.ServeMux) (*API, error) {
@@ -75,7 +81,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	}
 	muxes := &routes{gateway: http.NewServeMux(), admin: http.NewServeMux()}
 	description := humago.New(muxes, configuration())
-	trail, meter := newTrail(o), newMeter(o)
+	trail, meter, open := newTrail(o), newMeter(o), newStreams(o)
 	description.UseMiddleware(mediaTypes(description), trail.begin(description))
 
 	reach := reach{o.Policy, o.Resolver}
@@ -86,7 +92,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, reach, o.Publisher, o.Names, o.Now}.register(description)
 	explanations{o.Store, o.Archive, o.Names, o.Now, semaphore.NewWeighted(mostSearches)}.register(description)
-	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics), meter}.register(description)
+	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics), meter, newAccepted(o.Metrics), o.Now}.register(description)
 	descriptions{o.Store, o.Names}.register(description)
 	resources{o.Store, o.Catalogue}.register(description)
 	consumers{o.Store, o.Now, meter}.register(description)
@@ -98,7 +104,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	}
 	admin.Handle("/", trail.watch(muxes.admin, "", bearer(o.Admins, routed(muxes.admin))))
 
-	a, watch := &API{}, newObserver(o.Log, o.Metrics, o.Now)
+	a, watch := &API{open: open}, newObserver(o.Log, o.Metrics, o.Now)
 	inside, checked := meter.metered(beside(&a.pages[0], routed(muxes.gateway))), checks{o.Policy, o.Now}
 	a.Gateway = watch.observe(withChecks(checked, trail.watch(muxes.gateway, contract.GatewayPrefix, newGate(o.Signer, o.Store, o.Metrics).vouched(inside))))
 	a.Admin = watch.observe(beside(&a.pages[1], routed(admin)))

@@ -105,6 +105,7 @@ func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *wor
 		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
 	}, w.app.Handler())
 	require.NoError(t, err)
+	w.app.Go("streams", handlers.Run)
 	w.gateway = "http://" + must(w.app.Listen("gateway", "127.0.0.1:0", handlers.Gateway))(t)
 	w.admin = "http://" + must(w.app.Listen("admin", "127.0.0.1:0", handlers.Admin))(t)
 	transport := &http.Transport{}

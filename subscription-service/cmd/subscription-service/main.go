@@ -109,10 +109,14 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
 	app.Health.Check("keyring", kept.Unlocks)
-	app.ObserveRedis(kept.Traffic)
+	memory := store.NewMemory(kept)
+	app.Metrics.MustRegister(kept, memory)
+	app.Go("redis memory", func(ctx context.Context) error { return memory.Run(ctx, app.Log) })
 
 	// Subscribing needs no broker, so the service does not wait for it.
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "subscription-service", Log: app.Log, TLS: made.amqp})
+	app.Metrics.MustRegister(link.Metrics())
+	app.Go("queue depths", func(ctx context.Context) error { return link.Watch(ctx, rabbit.NamesFor(c.Namespace).OfOperators()...) })
 	app.Go("rabbitmq", func(ctx context.Context) error { return link.Run(ctx, broker.Hold) })
 	app.Health.Check("rabbitmq", link.Ready)
 
@@ -127,6 +131,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	if err != nil {
 		return at, err
 	}
+	app.Go("streams", handlers.Run)
 	pages, err := portal.New(portal.Options{
 		API: handlers, Store: kept, Admins: made.admins, At: made.portal, FrameAncestors: c.PortalFrameAncestors, Log: app.Log, Now: time.Now,
 	})
