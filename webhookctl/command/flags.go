@@ -19,11 +19,11 @@ import (
 
 // flags are those of every command.
 type flags struct {
-	gatewayURL, adminURL, amqpURL, redisURL                  string
-	apiKey, keyFile, token, tokenFile, adminTokenFile, named string
-	output                                                   string
-	noColour, quiet, verbose                                 bool
-	timeout                                                  time.Duration
+	gatewayURL, adminURL, amqpURL, redisURL           string
+	apiKey, keyFile, tokenFile, adminTokenFile, named string
+	output                                            string
+	noColour, quiet, verbose                          bool
+	timeout                                           time.Duration
 }
 
 func (f *flags) register(root *cobra.Command) {

@@ -32,17 +32,21 @@ func (a *app) deliveriesTail() *cobra.Command {
 		Example: "  webhookctl deliveries tail orders sub_… --status failed",
 		RunE: a.onGateway(func(cmd *cobra.Command, gateway *client.Client, sub own, _ []string) error {
 			t := &tail{gateway: gateway, sub: sub, chosen: chosen, show: a.showAttempt, note: func(text string) { _, _ = fmt.Fprintln(a.Err, text) }}
-			err := t.run(cmd.Context())
-			if cmd.Context().Err() != nil {
-				return nil // this is how it ends
-			}
-			return err
+			return unlessOver(cmd.Context(), t.run(cmd.Context()))
 		}),
 	}
 	cmd.Flags().StringVar(&chosen.status, "status", "", "of deliveries that are then pending, succeeded, failed or canceled")
 	cmd.Flags().StringVar(&chosen.eventType, "type", "", "of events of this type")
 	cmd.Flags().StringVar(&chosen.event, "event-id", "", "of the event with this id")
 	return cmd
+}
+
+// unlessOver drops the error of what goes on until somebody ends it.
+func unlessOver(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 func (a *app) showAttempt(l live) {
