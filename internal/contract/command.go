@@ -20,6 +20,10 @@ const (
 	commandFirst        = "x-webhook-first"
 	commandReplay       = "x-webhook-replay"
 	commandOrdered      = "x-webhook-ordered"
+	commandPrevious     = "x-webhook-previous"
+	// Those of W3C Trace Context, as every AMQP client writes them.
+	commandTraceParent = "traceparent"
+	commandTraceState  = "tracestate"
 )
 
 // maxAttempt is the most attempts of a delivery, all its replays included.
@@ -44,7 +48,12 @@ type Command struct {
 	Ordered bool
 	// Created is when the delivery came to be; milliseconds count.
 	Created time.Time
-	Event   *event.Event
+	// TraceParent and TraceState are the W3C trace context that the attempts' spans stand below. Empty: that of the event, whether
+	// it has one or not.
+	TraceParent, TraceState string
+	// Previous is the traceparent of the span of the attempt before; empty where there is none.
+	Previous string
+	Event    *event.Event
 }
 
 // NewCommand asks for the first attempt of an event's delivery to a subscription.
@@ -85,7 +94,20 @@ func (c Command) Encode() (contentType string, headers map[string]any, body []by
 	if c.Ordered {
 		headers[commandOrdered] = true
 	}
+	c.encodeTrace(headers)
 	return c.Event.DataContentType(), headers, c.Event.DataEncoded
+}
+
+func (c Command) encodeTrace(headers map[string]any) {
+	if c.TraceParent != "" {
+		headers[commandTraceParent] = c.TraceParent
+	}
+	if c.TraceState != "" {
+		headers[commandTraceState] = c.TraceState
+	}
+	if c.Previous != "" {
+		headers[commandPrevious] = c.Previous
+	}
 }
 
 // DecodeCommand reads what Encode wrote, or returns an error that wraps ErrCommand.
@@ -102,7 +124,9 @@ func DecodeCommand(contentType string, headers map[string]any, body []byte) (Com
 		Delivery: text(headers, commandDelivery), Subscription: text(headers, commandSubscription),
 		Resource: text(headers, commandResource), Attempt: int(number(headers, commandAttempt)),
 		First: max(1, int(number(headers, commandFirst))), Replay: text(headers, commandReplay),
-		Created: moment(headers, commandCreated), Event: e,
+		Created:     moment(headers, commandCreated),
+		TraceParent: text(headers, commandTraceParent), TraceState: text(headers, commandTraceState), Previous: text(headers, commandPrevious),
+		Event: e,
 	}
 	c.Ordered, _ = headers[commandOrdered].(bool)
 	if c.Delivery == "" || c.Subscription == "" || c.Resource == "" {

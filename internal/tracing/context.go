@@ -11,6 +11,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 // The names of a trace context's two parts, as headers of AMQP and as attributes of an event (CloudEvents extension "distributed
@@ -109,6 +111,14 @@ func OfEvent(e *event.Event, carried trace.SpanContext) trace.SpanContext {
 		return carried
 	}
 	return trace.SpanContext{}.WithTraceID(idOf(e.Source(), e.ID()))
+}
+
+// OfCommand is what the attempts of a command stand below: the context that it was made in, or that of its event.
+func OfCommand(c contract.Command) trace.SpanContext {
+	if made := Parse(c.TraceParent, c.TraceState); made.IsValid() {
+		return made
+	}
+	return OfEvent(c.Event, trace.SpanContext{})
 }
 
 // idOf is the same for the same event.
