@@ -24,6 +24,7 @@ const (
 	// Those of W3C Trace Context, as every AMQP client writes them.
 	commandTraceParent = "traceparent"
 	commandTraceState  = "tracestate"
+	commandPublished   = "x-webhook-published"
 )
 
 // maxAttempt is the most attempts of a delivery, all its replays included.
@@ -48,12 +49,22 @@ type Command struct {
 	Ordered bool
 	// Created is when the delivery came to be; milliseconds count.
 	Created time.Time
+	// Published is when the event was published, as far as that is known and was before Created; milliseconds count.
+	Published time.Time
 	// TraceParent and TraceState are the W3C trace context that the attempts' spans stand below. Empty: that of the event, whether
 	// it has one or not.
 	TraceParent, TraceState string
 	// Previous is the traceparent of the span of the attempt before; empty where there is none.
 	Previous string
 	Event    *event.Event
+}
+
+// Begun is from when on a consumer waits for the delivery.
+func (c Command) Begun() time.Time {
+	if !c.Published.IsZero() && c.Published.Before(c.Created) {
+		return c.Published
+	}
+	return c.Created
 }
 
 // NewCommand asks for the first attempt of an event's delivery to a subscription.
@@ -95,6 +106,9 @@ func (c Command) Encode() (contentType string, headers map[string]any, body []by
 		headers[commandOrdered] = true
 	}
 	c.encodeTrace(headers)
+	if !c.Published.IsZero() {
+		headers[commandPublished] = c.Published.UnixMilli()
+	}
 	return c.Event.DataContentType(), headers, c.Event.DataEncoded
 }
 
@@ -124,9 +138,8 @@ func DecodeCommand(contentType string, headers map[string]any, body []byte) (Com
 		Delivery: text(headers, commandDelivery), Subscription: text(headers, commandSubscription),
 		Resource: text(headers, commandResource), Attempt: int(number(headers, commandAttempt)),
 		First: max(1, int(number(headers, commandFirst))), Replay: text(headers, commandReplay),
-		Created:     moment(headers, commandCreated),
+		Created: moment(headers, commandCreated), Published: moment(headers, commandPublished), Event: e,
 		TraceParent: text(headers, commandTraceParent), TraceState: text(headers, commandTraceState), Previous: text(headers, commandPrevious),
-		Event: e,
 	}
 	c.Ordered, _ = headers[commandOrdered].(bool)
 	if c.Delivery == "" || c.Subscription == "" || c.Resource == "" {

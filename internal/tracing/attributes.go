@@ -118,6 +118,17 @@ func (s Span) Outcome(outcome contract.Outcome, detail contract.Detail, status i
 	}
 }
 
+// Answered says what a server answered; what begins with 5 is the server's own failure.
+func (s Span) Answered(status int) {
+	if !s.Recording() {
+		return
+	}
+	s.Set(Status(status))
+	if status/100 == 5 {
+		s.Fail(strconv.Itoa(status))
+	}
+}
+
 // Redis says what a command, or a pipeline of n, did.
 func Redis(operation string, n int) []attribute.KeyValue {
 	all := []attribute.KeyValue{semconv.DBSystemNameRedis, semconv.DBOperationName(operation)}

@@ -98,6 +98,17 @@ func FromMessage(headers map[string]any) trace.SpanContext {
 	return Parse(parent, state)
 }
 
+// ToMessage puts a valid trace context among the headers of a message.
+func ToMessage(of trace.SpanContext, headers map[string]any) {
+	parent, state := Format(of)
+	if parent != "" {
+		headers[Parent] = parent
+	}
+	if state != "" {
+		headers[State] = state
+	}
+}
+
 // OfEvent is the trace that an event belongs to: its own, or else the one that it was carried with. Where there is neither, it has
 // a trace id and no span, and is not valid.
 func OfEvent(e *event.Event, carried trace.SpanContext) trace.SpanContext {

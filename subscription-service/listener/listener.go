@@ -31,6 +31,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 )
 
@@ -55,7 +56,7 @@ type Publisher interface {
 	Publish(ctx context.Context, messages ...rabbit.Message) error
 }
 
-// Listener is what a batch needs. All fields are needed save Catalogue and Wait.
+// Listener is what a batch needs. All fields are needed save Catalogue, Trace and Wait.
 type Listener struct {
 	Store     Store
 	Index     Index
@@ -67,6 +68,8 @@ type Listener struct {
 	Metrics *Metrics
 	// Catalogue is asked about every event; nil asks nobody.
 	Catalogue Catalogue
+	// Trace makes spans of batches and events; nil makes none.
+	Trace *tracing.Tracer
 	// Now is the clock.
 	Now func() time.Time
 	// Wait pauses before try n (from 1) after a failure, or returns when ctx ends; a growing wait unless it is set.
@@ -152,9 +155,9 @@ func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
 // handle takes a batch through the stages up to the confirmed publish. stop ends when no more tries are wanted; work ends when
 // what is under way must end too.
 func (l *Listener) handle(stop, work context.Context, messages []rabbit.Message) ([]*job, error) {
-	l.Metrics.batch.Observe(float64(len(messages)))
-	jobs := read(messages, l.Now().UTC().Truncate(time.Millisecond))
 	begin := l.Now()
+	jobs := read(messages, begin.UTC().Truncate(time.Millisecond))
+	l.Metrics.taken(jobs, begin)
 	if err := l.check(stop, jobs); err != nil {
 		return nil, err
 	}
@@ -170,19 +173,19 @@ func (l *Listener) handle(stop, work context.Context, messages []rabbit.Message)
 }
 
 func (l *Listener) count(job *job) {
-	result := "matched"
+	result := resultMatched
 	switch {
 	case job.stuck:
-		result = "stuck"
+		result = resultStuck
 	case job.reason != "":
-		result = "dead"
+		result = resultDead
 	case job.again:
-		result = "duplicate"
+		result = resultDuplicate
 		l.Log.Debug("an event came again", zap.String("source", contract.Printable(job.event.Source())), zap.String("id", contract.Printable(job.event.ID())))
 	case job.commands == 0: // nor is it a large one: those are finished once they have theirs
-		result = "unmatched"
+		result = resultUnmatched
 	}
-	l.Metrics.events.WithLabelValues(result).Inc()
+	l.Metrics.done(job, result)
 }
 
 // match looks up, for the whole batch at once, who may want the events and which were seen, and gives each event its own.
