@@ -199,7 +199,7 @@ func (c config) bounds() []error {
 	if c.DisableAfter <= 0 {
 		errs = append(errs, errors.New("WEBHOOK_DISABLE_AFTER: must be positive, as in 120h"))
 	}
-	if c.LogAttempts != "all" && c.LogAttempts != logFailed {
+	if !slices.Contains([]string{"", "all", logFailed}, c.LogAttempts) {
 		errs = append(errs, errors.New("WEBHOOK_LOG_ATTEMPTS: use all or failed"))
 	}
 	if c.AuditEntries < 1 {
