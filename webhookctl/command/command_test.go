@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/exit"
 )
 
@@ -377,4 +378,20 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 		require.Contains(t, out, "## webhookctl "+command+"\n")
 	}
 	require.NotContains(t, out, w.dir)
+}
+
+func TestAReplaysShareIsByTime(t *testing.T) {
+	at := func(minutes int) time.Time { return time.Unix(1e9, 0).Add(time.Duration(minutes) * time.Minute) }
+	for _, c := range []struct {
+		r    contract.Replay
+		want int64
+	}{
+		{contract.Replay{Since: at(0), Until: at(10), CreatedAt: at(20), Reached: at(5)}, 500},
+		{contract.Replay{Since: at(0), Until: at(1000), CreatedAt: at(10), Reached: at(5)}, 500},
+		{contract.Replay{Since: at(0), Until: at(10), CreatedAt: at(20)}, 0},
+		{contract.Replay{Since: at(0), Until: at(10), CreatedAt: at(20), Reached: at(11)}, whole},
+		{contract.Replay{Since: at(0), Until: at(0), CreatedAt: at(0), Reached: at(0)}, 0},
+	} {
+		require.Equal(t, c.want, share(c.r), "%+v", c.r)
+	}
 }
