@@ -17,6 +17,7 @@ type page struct {
 var pages = []page{
 	{"docs/errors.md", errorCatalogue},
 	{"docs/configuration.md", configuration},
+	{"docs/apisix-admin-api.md", adminAPI},
 }
 
 func main() {
