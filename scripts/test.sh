@@ -12,6 +12,7 @@ cd "$ROOT"
 
 need_c_compiler
 need_snippet_tools
+need_chromium
 mapfile -t packages < <(scripts/modules.sh ...)
 
 code=0

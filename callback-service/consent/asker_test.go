@@ -212,7 +212,7 @@ func TestWhatAHandshakeAsks(t *testing.T) {
 		require.Equal(t, target, call.Target)
 		require.Equal(t, id, call.Subscription)
 		require.Empty(t, call.Body)
-		require.True(t, call.Keep)
+		require.Equal(t, gateway.AllOfIt, call.Keep)
 		require.Equal(t, contract.Timeouts{Connect: contract.Duration(time.Second), Total: contract.Duration(7 * time.Second)}, call.Timeouts)
 		require.Equal(t, origin, call.Header.Get("WebHook-Request-Origin"))
 		require.Equal(t, "9", call.Header.Get("WebHook-Request-Rate"), "0.15 a second, in requests per minute")

@@ -95,7 +95,7 @@ func (a *Asker) call(q asking, body []byte) (gateway.Call, error) {
 	header.Set(contract.HeaderRequestOrigin, a.Sender.Origin)
 	return gateway.Call{
 		Target: sub.CallbackURL, Subscription: sub.ID, Delivery: cmd.Delivery, Certificate: sub.Auth.CertificateID(), Timeouts: q.timeouts,
-		Header: header, Body: body, Keep: true,
+		Header: header, Body: body, Keep: gateway.AllOfIt,
 	}, nil
 }
 

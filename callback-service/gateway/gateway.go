@@ -24,8 +24,6 @@ import (
 const (
 	// slack is what the gateway itself may take on top of a callback's own timeout.
 	slack = 5 * time.Second
-	// maxAnswer is more than the egress sends.
-	maxAnswer = 128 << 10
 	// dialTimeout bounds the way to the gateway, TLS included.
 	dialTimeout = 5 * time.Second
 	// idleTimeout is below the gateway's keep-alive of 60 s.
@@ -44,9 +42,13 @@ type Call struct {
 	Timeouts    contract.Timeouts
 	Header      http.Header
 	Body        []byte
-	// Keep asks for the header and the body of the answer. Nobody needs those of a delivery's.
-	Keep bool
+	// Keep asks for the header and the beginning of the body of the answer: up to that many bytes, AllOfIt for all that the egress
+	// hands on.
+	Keep int
 }
+
+// AllOfIt is more than the egress sends.
+const AllOfIt = 128 << 10
 
 // Answer is what became of a call. An empty Outcome means that the gateway failed; Status is then the gateway's own, or
 // zero if it never answered.
@@ -120,14 +122,13 @@ func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	answer := answerOf(response)
-	if call.Keep {
+	if call.Keep > 0 {
 		answer.Header = response.Header
-		answer.Body, _ = io.ReadAll(io.LimitReader(response.Body, maxAnswer)) // of a body that breaks, what came
-		return answer, nil
+		answer.Body, _ = io.ReadAll(io.LimitReader(response.Body, int64(call.Keep))) // of a body that breaks, what came
 	}
 	// The connection can be used again only if the body was read; the egress sends no more than this. All that counts is in the
 	// head, so a body that breaks takes nothing away.
-	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
+	_, _ = io.CopyN(io.Discard, response.Body, AllOfIt)
 	return answer, nil
 }
 

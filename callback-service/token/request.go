@@ -35,7 +35,7 @@ func (s *Source) request(ctx context.Context, sub *contract.Subscription, timeou
 		config.EndpointParams = url.Values{"audience": {asked.Audience}}
 	}
 	way := &way{gateway: s.gateway, call: gateway.Call{
-		Target: asked.TokenURL, Subscription: sub.ID, Delivery: contract.NewID("tok"), Certificate: sub.Auth.CertificateID(), Timeouts: timeouts, Keep: true,
+		Target: asked.TokenURL, Subscription: sub.ID, Delivery: contract.NewID("tok"), Certificate: sub.Auth.CertificateID(), Timeouts: timeouts, Keep: gateway.AllOfIt,
 	}}
 	client := &http.Client{Transport: way, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, client))

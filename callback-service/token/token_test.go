@@ -85,7 +85,7 @@ func TestATokenIsAskedForThroughTheGatewayAsTheSubscription(t *testing.T) {
 	call := <-g.calls
 	require.Equal(t, []string{"https://login.example/token?tenant=a", "sub_1", "cert_1"}, []string{call.Target, call.Subscription, call.Certificate})
 	require.Equal(t, contract.Duration(time.Second), call.Timeouts.Total)
-	require.True(t, call.Keep)
+	require.Equal(t, gateway.AllOfIt, call.Keep)
 	require.NotEmpty(t, call.Delivery)
 }
 

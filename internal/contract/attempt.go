@@ -53,6 +53,8 @@ type AttemptRequest struct {
 type AttemptResponse struct {
 	Status  int      `json:"status"`
 	Headers []Header `json:"headers,omitempty"`
+	// HeadersCut says that there were more headers than the gateway hands on.
+	HeadersCut bool `json:"headers_cut,omitempty"`
 	// Body is the beginning of the body: text, or base64 where it is no UTF-8.
 	Body       string `json:"body,omitempty"`
 	BodyBase64 bool   `json:"body_base64,omitempty"`

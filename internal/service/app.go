@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/metrics"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // App owns what one process started. What is registered last stops first, so that a thing stops before what it stands on.
@@ -21,6 +23,8 @@ type App struct {
 	Log     *zap.Logger
 	Metrics *prometheus.Registry
 	Health  *Health
+	// Trace makes the process's spans; nil unless the environment says where they go.
+	Trace *tracing.Tracer
 	// Bounds hold for what Listen serves from then on; DefaultBounds unless they are set.
 	Bounds Bounds
 
@@ -35,12 +39,11 @@ type stop struct {
 	run  func(context.Context) error
 }
 
-// New makes an App. Its metrics start with the process's own.
+// New makes an App. Its metrics start with the process's own, and with what makes it ready.
 func New(log *zap.Logger) *App {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry := metrics.NewRegistry()
 	app := &App{Log: log, Metrics: registry, Health: &Health{}, Bounds: DefaultBounds, cut: newCut(), failure: make(chan error, 1)}
-	registry.MustRegister(app.cut)
+	registry.MustRegister(app.cut, app.Health)
 	return app
 }
 
@@ -97,6 +100,7 @@ func (a *App) ListenTLS(name, address string, secure *tls.Config, handler http.H
 		listener = tls.NewListener(listener, secure)
 	}
 	server := a.server(name, handler)
+	tellsStopping(server)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

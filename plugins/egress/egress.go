@@ -85,6 +85,8 @@ type answer struct {
 	status  int
 	header  http.Header
 	body    []byte
+	// timings and answered are the values of their headers; "" where there are none.
+	timings, answered string
 }
 
 // ServeHTTP makes one call. Of the request it takes the pass, the headers and the body, and nothing about the target.
@@ -118,8 +120,14 @@ func (e *Egress) answer(r *http.Request, body *inbound) answer {
 
 // call ends within the grant's timeouts, the answer's body included.
 func (e *Egress) call(r *http.Request, body *inbound, grant pass.Grant) answer {
-	ctx, extend, end := begin(r.Context(), limitsOf(grant.Timeouts))
+	ctx, watch, extend, end := begin(r.Context(), limitsOf(grant.Timeouts))
 	defer end()
+	a := e.exchange(ctx, r, body, grant, extend)
+	a.timings = watch.read().Encode()
+	return a
+}
+
+func (e *Egress) exchange(ctx context.Context, r *http.Request, body *inbound, grant pass.Grant, extend func()) answer {
 	request, err := outgoingRequest(ctx, r, body, grant)
 	if err != nil {
 		return failure(contract.OutcomeReset, "")
@@ -138,7 +146,10 @@ func (e *Egress) call(r *http.Request, body *inbound, grant pass.Grant) answer {
 		return failure(contract.OutcomeReset, "") // an upgrade that nobody asked for, or no status at all
 	}
 	kept, detail := readAnswer(response.Body)
-	return answer{contract.OutcomeResponse, detail, response.StatusCode, incoming(response.Header), kept}
+	return answer{
+		outcome: contract.OutcomeResponse, detail: detail, status: response.StatusCode,
+		header: incoming(response.Header), body: kept, answered: contract.EncodeHeaders(response.Header),
+	}
 }
 
 // transportFor returns the connections that a call may use: those that show its client certificate, or those that show none.
@@ -204,7 +215,7 @@ func readAnswer(body io.Reader) ([]byte, contract.Detail) {
 func failure(outcome contract.Outcome, detail contract.Detail) answer {
 	problem := contract.KindOfOutcome(outcome).Problem(sentences[outcome])
 	body, _ := json.Marshal(problem) // strings and a number: never fails
-	return answer{outcome, detail, problem.Status, http.Header{"Content-Type": {contract.MediaProblem}}, body}
+	return answer{outcome: outcome, detail: detail, status: problem.Status, header: http.Header{"Content-Type": {contract.MediaProblem}}, body: body}
 }
 
 func (a answer) write(w http.ResponseWriter) {
@@ -214,8 +225,12 @@ func (a answer) write(w http.ResponseWriter) {
 		h[name] = values
 	}
 	h.Set(contract.HeaderOutcome, string(a.outcome))
-	if a.detail != "" {
-		h.Set(contract.HeaderDetail, string(a.detail))
+	for name, value := range map[string]string{
+		contract.HeaderDetail: string(a.detail), contract.HeaderTimings: a.timings, contract.HeaderAnswered: a.answered,
+	} {
+		if value != "" {
+			h.Set(name, value)
+		}
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // the gateway hung up, or the status allows no body

@@ -127,7 +127,7 @@ func TestOnlyAFewHeadersOfTheEndpointGoBackAndTheOutcomeCannotBeForged(t *testin
 	endpoint := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		for name, value := range map[string]string{
 			"Content-Type": "text/x", "Retry-After": "7", "Date": "Thu, 01 Jan 1970 00:00:00 GMT", "WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "120",
-			"X-Webhook-Outcome": "dns", "Set-Cookie": "a=b", "Location": "/", "Server": "x", "X-Webhook-Statement": "s", "Trailer": "X-Late",
+			"X-Webhook-Outcome": "dns", "X-Webhook-Timings": "total;dur=1e9", "X-Webhook-Answered": "X=forged", "Set-Cookie": "a=b", "Location": "/", "Server": "x", "X-Webhook-Statement": "s", "Trailer": "X-Late",
 		} {
 			w.Header().Set(name, value)
 		}
@@ -138,7 +138,7 @@ func TestOnlyAFewHeadersOfTheEndpointGoBackAndTheOutcomeCannotBeForged(t *testin
 		w.Header().Set("X-Late", "1")
 	})
 	res := newBench(t).call(endpoint.URL)
-	want := []string{"Content-Length", "Content-Type", "Date", "Retry-After", "Webhook-Allowed-Origin", "Webhook-Allowed-Rate", "X-Webhook-Outcome"}
+	want := []string{"Content-Length", "Content-Type", "Date", "Retry-After", "Webhook-Allowed-Origin", "Webhook-Allowed-Rate", "X-Webhook-Answered", "X-Webhook-Outcome", "X-Webhook-Timings"}
 	if names := requesttest.Names(res.header); !slices.Equal(names, want) {
 		t.Errorf("the gateway got %v", names)
 	}

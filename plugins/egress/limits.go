@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"errors"
+	"net/http/httptrace"
 	"sync/atomic"
 	"time"
 
@@ -43,20 +44,21 @@ type attemptKey struct{}
 type attempt struct {
 	connectBy time.Time
 	dialling  atomic.Bool
+	watch     stopwatch
 }
 
-// begin bounds a call up to its answer's header. extend gives it the rest of its time.
-func begin(parent context.Context, l limits) (ctx context.Context, extend, end func()) {
+// begin bounds a call up to its answer's header, and times it. extend gives it the rest of its time.
+func begin(parent context.Context, l limits) (ctx context.Context, watch *stopwatch, extend, end func()) {
 	start := time.Now()
-	a := &attempt{connectBy: start.Add(l.connect)}
-	ctx, cancel := context.WithCancelCause(context.WithValue(parent, attemptKey{}, a))
+	a := &attempt{connectBy: start.Add(l.connect), watch: stopwatch{begun: start, since: start}}
+	ctx, cancel := context.WithCancelCause(httptrace.WithClientTrace(context.WithValue(parent, attemptKey{}, a), a.watch.hooks()))
 	timer := time.AfterFunc(l.header, func() { cancel(a.late()) })
 	extend = func() {
 		if timer.Stop() {
 			timer.Reset(l.total - time.Since(start))
 		}
 	}
-	return ctx, extend, func() { timer.Stop(); cancel(context.Canceled) }
+	return ctx, &a.watch, extend, func() { timer.Stop(); cancel(context.Canceled) }
 }
 
 func (a *attempt) late() error {

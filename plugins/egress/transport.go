@@ -76,7 +76,7 @@ func (d *dialer) dial(ctx context.Context, _, address string) (net.Conn, error) 
 }
 
 func (d *dialer) reach(ctx context.Context, address string) (net.Conn, error) {
-	return d.policy.Dial(ctx, d.resolver, address, d.connect)
+	return d.policy.Dial(ctx, timedResolver{d.resolver}, address, timed(d.connect))
 }
 
 // dialTLS is the transport's own way, but for the type of a handshake's error.
@@ -96,6 +96,7 @@ func (d *dialer) handshake(ctx context.Context, address string) (net.Conn, error
 	config := d.tls.Clone()
 	config.ServerName = host
 	conn := tls.Client(raw, config)
+	enter(ctx, phaseTLS)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close() // the handshake's error is the one that counts
 		return nil, &handshakeError{err}

@@ -64,3 +64,8 @@ need_snippet_tools() {
     apt_install "the documents' snippets need their languages" "${missing[@]}"
   fi
 }
+
+# need_chromium: the pages are tested in a real browser. CHROMIUM names another one.
+need_chromium() {
+  [[ -n ${CHROMIUM:-} ]] || command -v chromium >/dev/null || apt_install "the pages are tested in a browser" chromium fonts-dejavu-core
+}
