@@ -37,3 +37,7 @@ func (k keys) resourceSubs(res string) string   { return k.namespace + ":resourc
 func (k keys) audit(of string) string           { return k.namespace + ":audit:" + of }                  // STREAM see audit.go
 func (k keys) quota(of, consumer string) string { return k.namespace + ":quota:" + of + ":" + consumer } // STRING redis_rate's
 func (k keys) replaysOf(sub string) string      { return k.namespace + ":replays:" + sub }               // ZSET began s → id of a running replay
+func (k keys) breakers() string                 { return k.namespace + ":breakers" }                     // ZSET ms until when its report holds → replica
+func (k keys) breakersOf(replica string) string { return k.namespace + ":breakers:" + replica }          // STRING JSON list of Breaker
+func (k keys) dead() string                     { return k.namespace + ":dead" }                         // ZSET ms → id of a dead letter
+func (k keys) letters() string                  { return k.namespace + ":dead:letters" }                 // HASH id → DeadLetter
