@@ -31,7 +31,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 	if errors.Is(err, callback.ErrRequest) {
 		verdict = Verdict{Kind: Fail, Reason: err.Error()}
 	}
-	e.Metrics.attempt(answer, took)
+	e.Metrics.attempt(s, answer, took)
 	e.logAttempt(s, answer, verdict, took, err)
 	e.learn(s, verdict, took)
 	if verdict.Kind == Hold {
@@ -142,10 +142,20 @@ func (e *Engine) conclude(s *starting, v Verdict, attempt contract.Attempt) sett
 	case Fail, Disable:
 		settled.record = e.record(s.task, contract.DeliveryFailed, v.Reason, &attempt)
 		settled.publish = append(e.dead(s.message, v.Reason), e.exhausted(s.task, *settled.record))
-		settled.disable, settled.letter = v.Kind == Disable, deadLetter(s.task, *settled.record)
+		settled.disable, settled.dead, settled.letter = v.Kind == Disable, whyDead(v, attempt), deadLetter(s.task, *settled.record)
 	case Hold: // not settled
 	}
 	return settled
+}
+
+func whyDead(v Verdict, attempt contract.Attempt) deadReason {
+	switch {
+	case v.Kind == Disable:
+		return deadGone
+	case attempt.Outcome == "": // it was never made
+		return deadRequest
+	}
+	return deadExhausted
 }
 
 // jitter spreads a wait over a tenth above it, so that what failed together does not come back together.

@@ -67,7 +67,7 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 		}
 	}
 	for _, s := range e.allowed(stop, due) {
-		e.Metrics.inFlight.Inc()
+		e.Metrics.begins(s, e.Now())
 		e.attempts.Go(func() { e.attempt(work, s) })
 	}
 }
@@ -118,6 +118,9 @@ func (e *Engine) policy(standing store.Standing) contract.DeliveryPolicy {
 func (e *Engine) settles(t *task, standing store.Standing) bool {
 	s := settlement{task: t}
 	sub, recorded := standing.Subscription, standing.Recorded
+	if sub != nil {
+		t.resource = sub.Resource
+	}
 	switch {
 	case errors.Is(standing.Err, store.ErrSealed):
 		e.awaitKey(t, standing.Err)
@@ -125,7 +128,8 @@ func (e *Engine) settles(t *task, standing store.Standing) bool {
 	case standing.Err != nil:
 		e.Log.Error("a subscription's record is damaged", zap.String("subscription", t.cmd.Subscription), zap.Error(standing.Err))
 		s.record = e.record(t, contract.DeliveryFailed, "the subscription's record is damaged: subscribe again", nil)
-		s.publish, s.result, s.letter = e.dead(t.message, s.record.Reason), resultDamaged, deadLetter(t, *s.record)
+		s.publish, s.result, s.dead = e.dead(t.message, s.record.Reason), resultDamaged, deadDamaged
+		s.letter = deadLetter(t, *s.record)
 	case sub == nil:
 		s.result = resultGone // unsubscribed: nobody is left to deliver to or to tell
 	case made(recorded, t.cmd):

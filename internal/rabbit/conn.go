@@ -31,6 +31,8 @@ type Options struct {
 	// TLS makes the connections where the URL says amqps; with the system's authorities unless it is set. Where it shows a
 	// certificate and the URL has no user, the broker takes the user from the certificate (SASL EXTERNAL).
 	TLS *tlsconf.Client
+	// Metrics is what counts, for several connections of a process together; may be nil.
+	Metrics *Metrics
 }
 
 // Conn is a broker, its topology declared. Publishing and every Consume have a TCP connection of
@@ -43,7 +45,7 @@ type Conn struct {
 	log       *zap.Logger
 	link      *link // for publishing; keeps the topology
 	publisher *Publisher
-	frames    *frameCounter
+	metrics   *Metrics
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -60,12 +62,15 @@ func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{to: to, names: NamesFor(o.Namespace), name: o.Name, log: o.Log, frames: &frameCounter{}, consumers: map[*consumer]*link{}}
+	c := &Conn{to: to, names: NamesFor(o.Namespace), name: o.Name, log: o.Log, metrics: o.Metrics, consumers: map[*consumer]*link{}}
 	if c.log == nil {
 		c.log = zap.NewNop()
 	}
+	if c.metrics == nil {
+		c.metrics = NewMetrics()
+	}
 	l, err := c.connect(ctx, func() (*link, func(*amqp.Connection) error) {
-		l := &link{name: c.name, log: c.log, frames: c.frames}
+		l := &link{name: c.name, label: publishing, log: c.log, metrics: c.metrics}
 		l.restored = func() { c.insistOnArchive(l.ctx) }
 		return l, func(conn *amqp.Connection) (err error) {
 			if _, err = c.topologyChannel(conn); err != nil {
@@ -126,6 +131,7 @@ func (c *Conn) connect(ctx context.Context, prepare func() (*link, func(*amqp.Co
 		if errors.Is(err, errTopology) {
 			return nil, err
 		}
+		c.metrics.failures.WithLabelValues(l.label).Inc()
 		c.log.Warn("broker: can't connect, trying again", zap.String("connection", l.name), zap.Error(err))
 		if ctxErr := pause(ctx, attempt); ctxErr != nil {
 			return nil, fmt.Errorf("%w (%w)", err, ctxErr)
@@ -181,7 +187,7 @@ func (c *Conn) Close() error {
 
 // Frames is how many AMQP frames were sent and received, over all connections.
 func (c *Conn) Frames() (sent, received uint64) {
-	return c.frames.sent.Load(), c.frames.received.Load()
+	return c.metrics.frames.sent.Load(), c.metrics.frames.received.Load()
 }
 
 func (c *Conn) track(consumer *consumer, l *link) {

@@ -52,6 +52,7 @@ type world struct {
 	signer     *contract.Signer
 	publisher  *fakePublisher
 	archive    shelf
+	queue      fakeQueue
 	dns        *names
 	networks   []string // that the admin has opened
 	clock      *clock
@@ -101,10 +102,11 @@ func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *wor
 	w.app.Go("catalogue", known.Run)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, Origin: "webhooks.example", Resolver: w.dns, Admins: must(api.ParseAdmins(adminToken, w.admins))(t), Limits: w.limits,
+		Store: kept, Publisher: w.publisher, Archive: &w.archive, Queues: &w.queue, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, Origin: "webhooks.example", Resolver: w.dns, Admins: must(api.ParseAdmins(adminToken, w.admins))(t), Limits: w.limits,
 		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
 	}, w.app.Handler())
 	require.NoError(t, err)
+	w.app.Go("streams", handlers.Run)
 	w.gateway = "http://" + must(w.app.Listen("gateway", "127.0.0.1:0", handlers.Gateway))(t)
 	w.admin = "http://" + must(w.app.Listen("admin", "127.0.0.1:0", handlers.Admin))(t)
 	transport := &http.Transport{}
@@ -230,6 +232,9 @@ func (w *world) as(consumer, method, path string, body any, headers ...string) a
 	action := contract.ActionSubscribe
 	if strings.HasPrefix(rest, "events") {
 		action = contract.ActionPublish
+	}
+	if path == contract.PathPortalLinks {
+		resource, action = path, contract.ActionPortal
 	}
 	return w.call(method, w.gateway+"/gateway"+path, body, append([]string{contract.HeaderStatement, w.statement(consumer, resource, action)}, headers...)...)
 }

@@ -239,7 +239,7 @@ func poison(t *testing.T, h harness) {
 		for _, part := range c.reason {
 			require.Contains(t, reason, part, m.ID)
 		}
-		require.Equal(t, c.message.RoutingKey, m.Headers[headerRoutingKey], m.ID)
+		require.Equal(t, c.message.RoutingKey, m.Headers[rabbit.HeaderRoutingKey], m.ID)
 		require.Equal(t, c.message.RoutingKey, m.RoutingKey, m.ID)
 		require.Equal(t, c.message.ContentType, m.ContentType, m.ID)
 		require.Equal(t, c.message.ContentEncoding, m.ContentEncoding, m.ID)
