@@ -156,6 +156,15 @@ func (f *fake) KeepFanOut(_ context.Context, event store.EventKey, last string) 
 	return nil
 }
 
+func (f *fake) listed(id string) contract.DeadLetter {
+	for _, l := range f.buried {
+		if l.ID == id {
+			return l
+		}
+	}
+	return contract.DeadLetter{}
+}
+
 func (f *fake) Bury(_ context.Context, letters []contract.DeadLetter) error {
 	f.buried = append(f.buried, letters...)
 	return nil

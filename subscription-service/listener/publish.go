@@ -226,5 +226,6 @@ func (l *Listener) deadTooLarge(stop, work context.Context, j *job) error {
 		j.stuck = true
 		return nil
 	}
+	j.message = bare // as the queue has it, which is what its name on the list is made of
 	return err
 }
