@@ -28,6 +28,9 @@ type Options struct {
 	Name string
 	// Log may be nil.
 	Log *zap.Logger
+	// Guest neither declares the topology nor waits for the broker: for who only publishes, and may not configure. What is not there
+	// shows when something is published to it.
+	Guest bool
 	// TLS makes the connections where the URL says amqps; with the system's authorities unless it is set. Where it shows a
 	// certificate and the URL has no user, the broker takes the user from the certificate (SASL EXTERNAL).
 	TLS *tlsconf.Client
@@ -40,6 +43,7 @@ type Options struct {
 // publish, and acknowledgements would be stuck behind.
 type Conn struct {
 	to        endpoint
+	guest     bool
 	names     Names
 	name      string
 	log       *zap.Logger
@@ -54,15 +58,15 @@ type Conn struct {
 	consumers map[*consumer]*link // nil until it is connected
 }
 
-// Open connects and declares the topology. While the broker can't be reached it tries until ctx
-// ends; an exchange or queue that exists with other properties is an error at once. After that the
+// Open connects and declares the topology, unless it is for a guest. While the broker can't be reached it tries until ctx
+// ends, for a guest once; an exchange or queue that exists with other properties is an error at once. After that the
 // connection recovers by itself, for ever, until Close.
 func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	to, err := endpointOf(url, o.TLS)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{to: to, names: NamesFor(o.Namespace), name: o.Name, log: o.Log, metrics: o.Metrics, consumers: map[*consumer]*link{}}
+	c := &Conn{to: to, guest: o.Guest, names: NamesFor(o.Namespace), name: o.Name, log: o.Log, metrics: o.Metrics, consumers: map[*consumer]*link{}}
 	if c.log == nil {
 		c.log = zap.NewNop()
 	}
@@ -71,7 +75,9 @@ func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	}
 	l, err := c.connect(ctx, func() (*link, func(*amqp.Connection) error) {
 		l := &link{name: c.name, label: publishing, log: c.log, metrics: c.metrics}
-		l.restored = func() { c.insistOnArchive(l.ctx) }
+		if !c.guest {
+			l.restored = func() { c.insistOnArchive(l.ctx) }
+		}
 		return l, func(conn *amqp.Connection) (err error) {
 			if _, err = c.topologyChannel(conn); err != nil {
 				return err
@@ -85,6 +91,9 @@ func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	}
 	c.link = l
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if c.guest {
+		return c, nil
+	}
 	switch err := c.declareArchive(ctx); {
 	case errors.Is(err, errTopology):
 		return nil, errors.Join(err, c.Close())
@@ -128,7 +137,7 @@ func (c *Conn) connect(ctx context.Context, prepare func() (*link, func(*amqp.Co
 		if err == nil {
 			return l, nil
 		}
-		if errors.Is(err, errTopology) {
+		if errors.Is(err, errTopology) || c.guest {
 			return nil, err
 		}
 		c.metrics.failures.WithLabelValues(l.label).Inc()
@@ -145,6 +154,9 @@ func (c *Conn) topologyChannel(conn *amqp.Connection) (*amqp.Channel, error) {
 	ch, err := conn.Channel()
 	if err != nil {
 		return nil, fmt.Errorf("opening a channel: %w", err)
+	}
+	if c.guest {
+		return ch, nil
 	}
 	return ch, c.names.declare(ch)
 }

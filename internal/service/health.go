@@ -52,13 +52,16 @@ func (h *Health) Collect(ch chan<- prometheus.Metric) {
 }
 
 // Handler serves /healthz, /readyz and /metrics. For everything else see the mux that it is mounted on.
-func (a *App) Handler() *http.ServeMux {
+func (a *App) Handler() *http.ServeMux { return HandlerOf(a.Health, a.Metrics) }
+
+// HandlerOf is App.Handler for a process that has no App.
+func HandlerOf(health *Health, registry prometheus.Gatherer) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
-	mux.HandleFunc("GET /readyz", a.Health.ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /readyz", health.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }
 

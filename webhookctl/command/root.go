@@ -29,7 +29,8 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
-	add("consumer", a.subscribeCommand(), a.subscriptionsCommand(), a.deliveriesCommand(), a.replayCommand())
+	add("consumer", a.subscribeCommand(), a.subscriptionsCommand(), a.deliveriesCommand(), a.replayCommand(), a.receiveCommand(), a.verifyCommand())
+	add("producer", a.eventsCommand())
 	add("admin", a.resourcesCommand(), a.consumersCommand(), a.keysCommand(), a.auditCommand())
 	add("all", a.explainCommand(), a.contextCommand())
 	root.AddCommand(topics()...)

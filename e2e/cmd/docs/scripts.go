@@ -31,6 +31,7 @@ var scriptVariables = map[string]string{
 	"RABBITMQ_MANAGEMENT_PORT": "the compose stack's port of RabbitMQ's own pages on this machine",
 	"GATEWAY_PORT":             "the compose stack's port of the gateway on this machine",
 	"GATEWAY_METRICS_PORT":     "the compose stack's port of the gateway's metrics on this machine",
+	"RUNNER_METRICS_PORT":      "the compose stack's port of the runner's metrics on this machine",
 	"ADMIN_PORT":               "the compose stack's port of the admin listener on this machine",
 	"CALLBACK_METRICS_PORT":    "the compose stack's port of the callback service's metrics on this machine",
 	"LISTENER_METRICS_PORT":    "the compose stack's port of the listener's metrics on this machine",
