@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
@@ -78,6 +79,7 @@ type starting struct {
 	sub    *contract.Subscription
 	policy contract.DeliveryPolicy
 	token  string // the access token that the attempt carries, if any
+	trace  trace.SpanContext
 }
 
 // present leaves out what the broker hands out again by itself, perhaps to another process.
