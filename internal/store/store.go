@@ -71,6 +71,7 @@ type Store struct {
 	subs      parsed[*contract.Subscription]
 	policies  parsed[contract.DeliveryPolicy]
 	lists     tended
+	logs      tended
 	exchanged traffic
 
 	service          string
