@@ -18,7 +18,7 @@ help: ## this list
 build: ## static binaries in ./bin
 	$(GO_BUILD) -o bin/webhook-runner ./plugins
 	$(GO_BUILD) -o bin/ ./subscription-service/cmd/... \
-		./callback-service ./devgateway ./e2e/cmd/...
+		./callback-service ./devgateway ./webhookctl ./e2e/cmd/...
 
 .PHONY: up
 up: ## start everything in the background; STACK=compose: on Docker, with the real APISIX

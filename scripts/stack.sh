@@ -40,6 +40,7 @@ WEBHOOK_RETRY_SCHEDULE, WEBHOOK_CALLBACK_TIMEOUT, WEBHOOK_MAX_IN_FLIGHT, WEBHOOK
 WEBHOOK_SHUTDOWN_TIMEOUT, WEBHOOK_LOG_LEVEL, WEBHOOK_ADMIN_TOKENS, WEBHOOK_CONSUMER_RATE, WEBHOOK_CONSUMER_EVENT_RATE,
 WEBHOOK_CONSUMER_SUBSCRIPTIONS, WEBHOOK_AUDIT_ENTRIES, WEBHOOK_MAX_CONNECTIONS, WEBHOOK_DNS, WEBHOOK_EGRESS_PROXY, WEBHOOK_ORIGIN,
 WEBHOOK_VERIFICATION_SCHEDULE, SSL_CERT_FILE: handed on if given.
+OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_RESOURCE_ATTRIBUTES: likewise.
 STACK_VIA_REDIS, STACK_VIA_AMQP, STACK_VIA_GATEWAY: HOST:PORT at which the services reach these, e.g. a proxy that fails.
 STACK=compose: with the real APISIX, on Docker. STACK_TIMEOUT: seconds a process may take to become healthy (120).
 USAGE
@@ -54,6 +55,8 @@ HANDED_ON=(
   WEBHOOK_{ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS}
   WEBHOOK_{REDIS,AMQP}_{CA,CERT,KEY} STACK_VIA_{REDIS,AMQP,GATEWAY}
 )
+TRACING=(OTEL_{EXPORTER_OTLP_ENDPOINT,EXPORTER_OTLP_HEADERS,TRACES_SAMPLER,TRACES_SAMPLER_ARG,RESOURCE_ATTRIBUTES})
+HANDED_ON+=("${TRACING[@]}")
 OVER_TLS=(WEBHOOK_{REDIS,AMQP}_{CA,CERT,KEY} SSL_CERT_FILE)
 
 # ---------------------------------------------------------------- what a stack remembers
@@ -270,7 +273,7 @@ node_name() { printf 'webhook%s@localhost' "$(cksum <<<"$RUN_DIR" | cut -d ' ' -
 start_subscription-service() {
   local settings
   mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,ORIGIN,PUBLIC_URL,ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS} \
-    WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}")
+    WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}" "${TRACING[@]}")
   launch subscription-service "${settings[@]}" \
     REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_GATEWAY_KEY_FILE="$RUN_DIR/gateway.keys" WEBHOOK_ADMIN_TOKEN="${SECRET[WEBHOOK_ADMIN_TOKEN]}" \
@@ -281,7 +284,7 @@ start_subscription-service() {
 
 start_event-listener() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_REPLAY_RATE WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}")
+  mapfile -t settings < <(handed_on WEBHOOK_REPLAY_RATE WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}" "${TRACING[@]}")
   launch event-listener "${settings[@]}" REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_METRICS_LISTEN="$(local_address listener-metrics)" \
     -- "$ROOT/bin/event-listener"
@@ -289,7 +292,7 @@ start_event-listener() {
 
 start_callback-service() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,AUDIT_ENTRIES,ORIGIN,PUBLIC_URL,VERIFICATION_SCHEDULE} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}")
+  mapfile -t settings < <(handed_on WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,AUDIT_ENTRIES,ORIGIN,PUBLIC_URL,VERIFICATION_SCHEDULE} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}" "${TRACING[@]}")
   launch callback-service "${settings[@]}" REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_CALLBACK_KEY_FILE="$RUN_DIR/callback.keys" WEBHOOK_GATEWAY_URL="$(their_gateway_url)" \
     WEBHOOK_KEYRING_FILE="$RUN_DIR/keyring" \
@@ -299,7 +302,7 @@ start_callback-service() {
 
 start_gateway() {
   local settings
-  mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,EGRESS_PROXY,LOG_LEVEL} WEBHOOK_REDIS_{CA,CERT,KEY} SSL_CERT_FILE)
+  mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,EGRESS_PROXY,LOG_LEVEL} WEBHOOK_REDIS_{CA,CERT,KEY} SSL_CERT_FILE "${TRACING[@]}")
   make_gateway_dir
   mkdir -p "$RUN_DIR/trust"
   # Endpoints may have certificates of the authorities in that folder, too: for tests, who put theirs there and restart the gateway.

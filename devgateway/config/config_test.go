@@ -182,7 +182,7 @@ func TestRulesRefuse(t *testing.T) {
 		"no end mark":      {"#END\n", "", "#END"},
 		"text after end":   {"#END\n", "#END\nroutes: []", "#END"},
 		"unknown root":     {"routes:", "services: []\nroutes:", "services"},
-		"unknown in route": {"    uri:", "    priority: 1\n    uri:", "'routes[0]' has invalid keys: priority"},
+		"unknown in route": {"    uri:", "    hosts: []\n    uri:", "'routes[0]' has invalid keys: hosts"},
 		"unknown timeout":  {"{connect: 2,", "{idle: 2, connect: 2,", "'routes[0].timeout' has invalid keys: idle"},
 		"half a timeout":   {"connect: 2, ", "", "routes[0].timeout"},
 		"unknown upstream": {"upstream_id: up", "upstream_id: down", `routes[0].upstream_id "down"`},

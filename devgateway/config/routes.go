@@ -27,6 +27,7 @@ type Rules struct {
 type Route struct {
 	ID, Name, URI string
 	Methods       []string // empty: all
+	Priority      int      // among routes with the same URI, the highest is tried first
 	Vars          []Var
 	Timeout       Timeout
 	Upstream      Upstream
@@ -88,6 +89,7 @@ type routeFile struct {
 	Name           string         `yaml:"name"`
 	URI            string         `yaml:"uri"`
 	Methods        []string       `yaml:"methods"`
+	Priority       int            `yaml:"priority"`
 	Vars           [][]string     `yaml:"vars"`
 	Timeout        *timeoutFile   `yaml:"timeout"`
 	UpstreamID     string         `yaml:"upstream_id"`
@@ -236,7 +238,7 @@ func plugins(path string, set map[string]any) []Plugin {
 }
 
 func (r *routeFile) resolve(path string, nodes map[string]Upstream, sets map[string][]Plugin) (Route, error) {
-	route := Route{ID: r.ID, Name: r.Name, URI: r.URI, Methods: r.Methods, Timeout: r.Timeout.durations(), Upstream: nodes[r.UpstreamID]}
+	route := Route{ID: r.ID, Name: r.Name, URI: r.URI, Methods: r.Methods, Priority: r.Priority, Timeout: r.Timeout.durations(), Upstream: nodes[r.UpstreamID]}
 	route.Plugins = plugins(path+".plugins", r.Plugins)
 	for _, p := range sets[r.PluginConfigID] {
 		if _, own := r.Plugins[p.Name]; !own {

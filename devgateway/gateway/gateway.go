@@ -87,7 +87,7 @@ func closed() context.Context {
 }
 
 func (g *Gateway) start(ctx context.Context) error {
-	if err := g.read(); err != nil {
+	if err := g.read(ctx); err != nil {
 		return err
 	}
 	if err := g.listen(); err != nil {
@@ -111,7 +111,7 @@ func (g *Gateway) start(ctx context.Context) error {
 	return nil
 }
 
-func (g *Gateway) read() error {
+func (g *Gateway) read(closing context.Context) error {
 	static, err := config.ReadStatic(g.opts.ConfDir, g.env)
 	if err != nil {
 		return err
@@ -121,7 +121,7 @@ func (g *Gateway) read() error {
 	if static.LogLevel > zapcore.LevelOf(g.log.Core()) {
 		g.log = g.log.WithOptions(zap.IncreaseLevel(static.LogLevel))
 	}
-	g.builder = builder{enabled: static.Plugins, metrics: plugin.NewMetrics(), now: time.Now, log: g.log}
+	g.builder = builder{enabled: static.Plugins, metrics: plugin.NewMetrics(), now: time.Now, closing: closing, log: g.log}
 	if g.builder.transports.Roots, err = roots(static.TrustedCA); err != nil {
 		return err
 	}

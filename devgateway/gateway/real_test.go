@@ -181,8 +181,9 @@ func TestRealRewrite(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, contract.Caller{
 		Consumer: "con_1", Resource: "orders", Action: contract.ActionSubscribe, Method: "POST", Path: "/orders/subscribe", Statement: caller.Statement,
-		From: "127.0.0.1",
+		From: "127.0.0.1", Key: caller.Key,
 	}, caller)
+	assert.True(t, strings.HasPrefix(caller.Key, "key_"))
 	query := g.get(t, "/orders/subscribe?limit=2&cursor=a%2Fb", "apikey: "+key(t, redis))
 	assert.Equal(t, "GET /gateway/orders/subscribe?limit=2&cursor=a%2Fb", firstLine(query))
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http/httputil"
@@ -44,6 +45,7 @@ type builder struct {
 	limiters   map[limiterKey]*plugin.Limiter
 	metrics    *plugin.Metrics
 	now        func() time.Time
+	closing    context.Context // ends with the gateway
 	log        *zap.Logger
 	version    int
 }
@@ -111,7 +113,7 @@ func (b *builder) route(r *config.Route, own, global *plugin.Chain, limiters map
 	}
 	counting := &plugin.Chain{Prometheus: either(own.Prometheus, global.Prometheus)}
 	live.status = b.counter(counting, label(r, counting.Prometheus))
-	live.proxy = proxy.New(r.Upstream, r.Timeout, b.transports.Get(r.Upstream, r.Timeout), b.log)
+	live.proxy = proxy.New(b.closing, r.Upstream, r.Timeout, b.transports.Get(r.Upstream, r.Timeout), b.log)
 	return live
 }
 

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -119,4 +121,40 @@ var errUpstreamSilent = errors.New("the upstream stopped sending its answer")
 func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.As(err, &t) && t.Timeout()
+}
+
+// isStream tells whether an answer is a stream of server-sent events, which has no end of its own. (What comes of it is passed on as
+// it comes: httputil.ReverseProxy flushes these by itself.)
+func isStream(h http.Header) bool {
+	media, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return media == "text/event-stream"
+}
+
+// streamBody is an answer that ends, for its client in good order, when the gateway does: nobody waits for its own end.
+type streamBody struct {
+	io.ReadCloser
+	stop  func() bool
+	ended atomic.Bool
+}
+
+func endWith(closing context.Context, body io.ReadCloser) io.ReadCloser {
+	b := &streamBody{ReadCloser: body}
+	b.stop = context.AfterFunc(closing, func() {
+		b.ended.Store(true)
+		_ = b.ReadCloser.Close()
+	})
+	return b
+}
+
+func (b *streamBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && b.ended.Load() {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (b *streamBody) Close() error {
+	b.stop()
+	return b.ReadCloser.Close()
 }

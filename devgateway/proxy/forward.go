@@ -41,14 +41,14 @@ func exchangeOf(ctx context.Context) *Exchange {
 	return x
 }
 
-// New makes the proxy to one upstream node. Its requests must carry an Exchange.
-func New(upstream config.Upstream, timeout config.Timeout, transport http.RoundTripper, log *zap.Logger) *httputil.ReverseProxy {
+// New makes the proxy to one upstream node. Its requests must carry an Exchange. Streams of events end with closing.
+func New(closing context.Context, upstream config.Upstream, timeout config.Timeout, transport http.RoundTripper, log *zap.Logger) *httputil.ReverseProxy {
 	errorLog, _ := zap.NewStdLogAt(log, zap.WarnLevel)
 	return &httputil.ReverseProxy{
 		Rewrite:   func(pr *httputil.ProxyRequest) { rewrite(pr, upstream) },
 		Transport: transport,
 		ModifyResponse: func(res *http.Response) error {
-			finish(exchangeOf(res.Request.Context()), res, timeout)
+			finish(closing, exchangeOf(res.Request.Context()), res, timeout)
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
@@ -102,7 +102,7 @@ func setTarget(u *url.URL, target string) {
 	u.RawQuery, u.ForceQuery = query, has
 }
 
-func finish(x *Exchange, res *http.Response, timeout config.Timeout) {
+func finish(closing context.Context, x *Exchange, res *http.Response, timeout config.Timeout) {
 	x.Status = res.StatusCode
 	res.Header["Server"] = serverHeader
 	if _, has := res.Header["X-Request-Id"]; !has && x.RequestID != nil {
@@ -110,6 +110,9 @@ func finish(x *Exchange, res *http.Response, timeout config.Timeout) {
 	}
 	if res.ContentLength != 0 {
 		res.Body = watchResponse(res.Body, timeout.Read)
+	}
+	if isStream(res.Header) {
+		res.Body = endWith(closing, res.Body)
 	}
 }
 

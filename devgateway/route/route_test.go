@@ -177,3 +177,17 @@ func BenchmarkParseTarget(b *testing.B) {
 		_, _ = ParseTarget("/orders/subscribe/01J?limit=10")
 	}
 }
+
+func TestTheHigherPriorityIsTriedFirst(t *testing.T) {
+	r, err := New([]config.Route{
+		{URI: "/*", Methods: []string{"GET", "POST"}}, {URI: "/*", Priority: 1, Methods: []string{"GET"}, Vars: []config.Var{{Name: "uri", Operator: "~~", Value: `^/[^/]+/stream\z`}}},
+		{URI: "/a/*", Priority: -1}, {URI: "/x", Priority: 1}, {URI: "/x", Priority: 2},
+	})
+	require.NoError(t, err)
+	for call, want := range map[string]int{"GET /b/stream": 1, "POST /b/stream": 0, "GET /b/streams": 0, "GET /a/stream": 2, "GET /x": 4} {
+		method, path, _ := strings.Cut(call, " ")
+		got, ok := r.Match(method, path)
+		assert.True(t, ok, call)
+		assert.Equal(t, want, got, call)
+	}
+}

@@ -25,6 +25,7 @@ type level struct {
 
 type entry struct {
 	index   int
+	first   int // priority
 	methods []string
 	vars    []*regexp.Regexp // on the variable uri
 }
@@ -35,7 +36,7 @@ func New(routes []config.Route) (*Router, error) {
 	byPrefix := map[string][]entry{}
 	var errs []error
 	for i, rt := range routes {
-		e := entry{index: i, methods: rt.Methods}
+		e := entry{index: i, first: rt.Priority, methods: rt.Methods}
 		for j, v := range rt.Vars {
 			re, err := compile(v)
 			if err != nil {
@@ -49,11 +50,19 @@ func New(routes []config.Route) (*Router, error) {
 			r.exact[rt.URI] = append(r.exact[rt.URI], e)
 		}
 	}
+	for _, entries := range r.exact {
+		byPriority(entries)
+	}
 	for p, entries := range byPrefix {
+		byPriority(entries)
 		r.prefix = append(r.prefix, level{p, entries})
 	}
 	sort.Slice(r.prefix, func(i, j int) bool { return len(r.prefix[i].prefix) > len(r.prefix[j].prefix) })
 	return r, errors.Join(errs...)
+}
+
+func byPriority(entries []entry) {
+	slices.SortStableFunc(entries, func(a, b entry) int { return b.first - a.first })
 }
 
 // escapes takes the escaped backslashes and dollar signs out of a pattern.
@@ -75,7 +84,7 @@ func compile(v config.Var) (*regexp.Regexp, error) {
 }
 
 // Match returns the index of the route for a method and a normalised path: an exact path before a prefix, the
-// longest prefix first, and among equals the first whose methods and conditions hold.
+// longest prefix first, and among equals by priority the first whose methods and conditions hold.
 func (r *Router) Match(method, path string) (int, bool) {
 	if i, ok := first(r.exact[path], method, path); ok {
 		return i, true

@@ -29,11 +29,25 @@ const CallbackPath = "/-/callback"
 // PathWebhookKeys shows the public keys of a subscription (RFC 8615: a well-known URI).
 const PathWebhookKeys = "/.well-known/webhook-keys"
 
-// publicPaths are all that anybody may call through the gateway without being known.
+// PathPortal is where the portal's pages are, and below it. No resource can be named like it.
+const PathPortal = "/portal"
+
+// PathPortalLinks makes a link that signs the caller in to the portal.
+const PathPortalLinks = PathPortal + "/links"
+
+// publicPaths are all that anybody may call through the gateway without being known, beside the portal's pages.
 var publicPaths = []string{PathWebhookKeys}
 
-// IsPublic reports whether anybody may call a public path of the gateway. No resource can be named like one.
-func IsPublic(path string) bool { return slices.Contains(publicPaths, path) }
+// IsPublic reports whether anybody may call a path of the gateway. No resource can be named like one. The portal itself asks who
+// somebody is; only a link to it is made for those who the gateway knows.
+func IsPublic(path string) bool {
+	return slices.Contains(publicPaths, path) || IsPortal(path)
+}
+
+// IsPortal reports whether a path is one of the portal's pages.
+func IsPortal(path string) bool {
+	return path == PathPortal || strings.HasPrefix(path, PathPortal+"/") && path != PathPortalLinks
+}
 
 // GatewayPrefix is what the webhook-subscribe plugin puts before the public path when it hands a call to the
 // subscription service.

@@ -22,6 +22,9 @@ const (
 // ActionPublic is no grant: it is what the gateway vouches for where anybody may call, see IsPublic.
 const ActionPublic = "public"
 
+// ActionPortal is no grant either: every consumer may ask for a link to the portal, where its grants hold.
+const ActionPortal = "portal"
+
 // Resource is what events are about and consumers subscribe to, e.g. "orders".
 type Resource struct {
 	Name  string      `json:"name"`

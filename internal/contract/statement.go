@@ -47,6 +47,10 @@ type Caller struct {
 	Statement string
 	// From is the caller's address as the gateway saw it, for the audit log.
 	From string
+	// Key is the id of the API key that the caller came by; empty for none.
+	Key string
+	// Until is when the caller's credential ends, to the second; zero: it has no end of its own.
+	Until time.Time
 }
 
 // Callback is what the callback service says of one call: exactly this target, for this subscription and delivery.
@@ -101,6 +105,8 @@ type callerClaims struct {
 	Method   string `json:"method"`
 	Path     string `json:"path"`
 	From     string `json:"from,omitempty"`
+	Key      string `json:"key,omitempty"`
+	Until    int64  `json:"until,omitempty"`
 	jwt.RegisteredClaims
 }
 
@@ -117,7 +123,11 @@ type callbackClaims struct {
 
 // SignCaller states who calls and for which resource.
 func (s *Signer) SignCaller(c Caller) (string, error) {
-	return s.sign(callerClaims{c.Resource, c.Action, c.Method, c.Path, c.From, s.registered(issuerGateway, audienceSubscription, c.Consumer, CallerLife)})
+	var until int64
+	if !c.Until.IsZero() {
+		until = c.Until.Unix()
+	}
+	return s.sign(callerClaims{c.Resource, c.Action, c.Method, c.Path, c.From, c.Key, until, s.registered(issuerGateway, audienceSubscription, c.Consumer, CallerLife)})
 }
 
 // VerifyCaller returns the caller of a statement, or an error that wraps ErrStatement.
@@ -128,7 +138,10 @@ func (s *Signer) VerifyCaller(token string) (Caller, error) {
 	}
 	c := Caller{
 		Consumer: claims.Subject, Resource: claims.Resource, Action: claims.Action, Method: claims.Method, Path: claims.Path,
-		Statement: claims.ID, From: claims.From,
+		Statement: claims.ID, From: claims.From, Key: claims.Key,
+	}
+	if claims.Until != 0 {
+		c.Until = time.Unix(claims.Until, 0)
 	}
 	if c.Resource == "" || c.Action == "" || c.Method == "" || c.Path == "" || (c.Consumer == "") != (c.Action == ActionPublic) {
 		return Caller{}, fmt.Errorf("%w: consumer, resource, action, method and path are all needed, and no consumer where anybody may call", ErrStatement)

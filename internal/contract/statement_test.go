@@ -39,7 +39,7 @@ func TestShortKeysAreRefused(t *testing.T) {
 func TestStatements(t *testing.T) {
 	s := signerAt(t, key, now)
 	caller := anyCaller
-	caller.From = "203.0.113.7"
+	caller.From, caller.Key, caller.Until = "203.0.113.7", "key_1", time.Unix(1_900_000_000, 0)
 	token, err := s.SignCaller(caller)
 	require.NoError(t, err)
 	got, err := s.VerifyCaller(token)

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // App owns what one process started. What is registered last stops first, so that a thing stops before what it stands on.
@@ -21,6 +23,8 @@ type App struct {
 	Log     *zap.Logger
 	Metrics *prometheus.Registry
 	Health  *Health
+	// Trace makes the process's spans; nil unless the environment says where they go.
+	Trace *tracing.Tracer
 	// Bounds hold for what Listen serves from then on; DefaultBounds unless they are set.
 	Bounds Bounds
 
@@ -97,6 +101,7 @@ func (a *App) ListenTLS(name, address string, secure *tls.Config, handler http.H
 		listener = tls.NewListener(listener, secure)
 	}
 	server := a.server(name, handler)
+	tellsStopping(server)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

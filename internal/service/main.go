@@ -16,6 +16,8 @@ import (
 	"github.com/caarlos0/env/v11"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // Process is one of the project's services.
@@ -37,6 +39,7 @@ type base struct {
 	PprofListen string `env:"WEBHOOK_PPROF_LISTEN"`
 	// The connections of each listener; when all are taken, whoever waits longest without a request makes room.
 	MaxConnections int `env:"WEBHOOK_MAX_CONNECTIONS" envDefault:"10000"`
+	Tracing        tracing.Config
 }
 
 // Main runs a service until SIGTERM or SIGINT and exits: 0 after a clean stop, 1 otherwise. With the argument "healthcheck"
@@ -78,7 +81,7 @@ func (p Process[C]) run(config C, common base) error {
 	defer cancel()
 	app := New(log)
 	app.Bounds.Connections = common.MaxConnections
-	if common.PprofListen != "" {
+	if err = app.trace(common.Tracing, p.Name); err == nil && common.PprofListen != "" {
 		_, err = app.Listen("profiles", common.PprofListen, profiles())
 	}
 	if err == nil {
@@ -93,6 +96,17 @@ func (p Process[C]) run(config C, common base) error {
 	}
 	log.Info("stopping")
 	return errors.Join(err, app.Stop(common.ShutdownTimeout))
+}
+
+// trace comes first of all, so that what happens while the process ends is still told.
+func (a *App) trace(c tracing.Config, process string) error {
+	tracer, exporting, err := tracing.Open(c, process, a.Log)
+	if err != nil {
+		return err
+	}
+	a.Trace = tracer
+	a.OnStop("tracing", exporting.Close)
+	return nil
 }
 
 // Environment reads a configuration from environment variables and reports all faults at once, without the values.

@@ -258,3 +258,21 @@ func get(t *testing.T, address, path string) (int, string) {
 	require.NoError(t, err)
 	return resp.StatusCode, string(body)
 }
+
+func TestAnAnswerThatStaysOpenIsToldThatTheServerStops(t *testing.T) {
+	app := New(zaptest.NewLogger(t))
+	begun := make(chan struct{})
+	address, err := app.Listen("door", "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "began")
+		close(begun)
+		<-Stopping(r.Context())
+		_, _ = io.WriteString(w, ", ended")
+	}))
+	require.NoError(t, err)
+	said := make(chan string, 1)
+	go func() { _, body := get(t, address, "/"); said <- body }()
+	<-begun
+	require.NoError(t, app.Stop(10*time.Second))
+	require.Equal(t, "began, ended", <-said)
+	require.Nil(t, Stopping(context.Background()))
+}

@@ -274,6 +274,8 @@ func (s *Store) DeleteKey(ctx context.Context, consumer, id string) error {
 type Access struct {
 	// Consumer is empty if the caller is unknown.
 	Consumer string
+	// Key is the id of the key that the caller was found by; empty where it was by a name.
+	Key string
 	// Known tells whether the resource exists.
 	Known bool
 	// Actions are what the consumer's grants allow on the resource.
@@ -294,18 +296,20 @@ func (s *Store) Authenticate(ctx context.Context, keyHash, resource string) (Acc
 			return Access{}, err
 		}
 		access.Consumer, access.Actions = consumer.ID, consumer.ActionsOn(resource)
+		access.Key, _ = found[2].(string)
 	}
 	return access, nil
 }
 
 // authenticate
 // KEYS 1 api keys, 2 consumers, 3 resources. ARGV 1 hash of the key, 2 resource.
-// Output: the consumer's record or false, 1 if the resource exists.
+// Output: the consumer's record or false, 1 if the resource exists, the key's id or false.
 var authenticate = redis.NewScript(`
 local known = redis.call('HEXISTS', KEYS[3], ARGV[2])
 local record = redis.call('HGET', KEYS[1], ARGV[1])
-if not record then return {false, known} end
-return {redis.call('HGET', KEYS[2], cjson.decode(record).consumer), known}`)
+if not record then return {false, known, false} end
+record = cjson.decode(record)
+return {redis.call('HGET', KEYS[2], record.consumer), known, record.id or false}`)
 
 func list[T any](ctx context.Context, rdb *redis.Client, key string) ([]T, error) {
 	texts, err := rdb.HVals(ctx, key).Result()

@@ -37,7 +37,7 @@ func TestAConsumerIsFoundByItsNameAndByItsID(t *testing.T) {
 	for _, name := range []string{"acme \"&\" co", "con_1"} {
 		access, err := s.AuthenticateConsumer(ctx, name, "orders")
 		require.NoError(t, err)
-		require.Equal(t, Access{"con_1", true, []string{"subscribe"}}, access)
+		require.Equal(t, Access{"con_1", "", true, []string{"subscribe"}}, access)
 	}
 	access, err := s.AuthenticateConsumer(ctx, "con_1", "none")
 	require.NoError(t, err)

@@ -37,4 +37,6 @@ func (k keys) list(consumer, res string) string { return k.namespace + ":subs:" 
 func (k keys) resourceSubs(res string) string   { return k.namespace + ":resource:" + res + ":subs" }    // SET of subscription ids
 func (k keys) audit(of string) string           { return k.namespace + ":audit:" + of }                  // STREAM see audit.go
 func (k keys) quota(of, consumer string) string { return k.namespace + ":quota:" + of + ":" + consumer } // STRING redis_rate's
+func (k keys) portalLink(hash string) string    { return k.namespace + ":portal:link:" + hash }          // STRING PortalUser, under the SHA-256 of the link's token
+func (k keys) portalSession(h string) string    { return k.namespace + ":portal:session:" + h }          // STRING PortalUser, under the SHA-256 of the cookie's token
 func (k keys) replaysOf(sub string) string      { return k.namespace + ":replays:" + sub }               // ZSET began s → id of a running replay

@@ -116,6 +116,7 @@ func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
 		"DeleteConsumer":     func() error { return s.DeleteConsumer(ctx, "a") },
 		"CreateKey":          func() error { _, _, err := s.CreateKey(ctx, "a", start); return err },
 		"Keys":               func() error { _, err := s.Keys(ctx, "a"); return err },
+		"Hold":               func() error { _, err := s.Hold(ctx, []Right{{Consumer: "a"}}); return err },
 		"DeleteKey":          func() error { return s.DeleteKey(ctx, "a", "k") },
 		"Authenticate":       func() error { _, err := s.Authenticate(ctx, "h", "a"); return err },
 		"CreateSubscription": func() error { _, _, err := s.CreateSubscription(ctx, sub); return err },

@@ -2,6 +2,7 @@ package bearer
 
 import (
 	"strings"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -12,6 +13,8 @@ type Identity struct {
 	Consumer string
 	// Narrowed tells that the token is only for the grants that it names.
 	Narrowed bool
+	// Expires is until when the token is accepted.
+	Expires time.Time
 	// grants are pairs of a resource and an action, as "orders:subscribe".
 	grants []string
 }

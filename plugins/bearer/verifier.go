@@ -145,7 +145,8 @@ func (v *Verifier) check(ctx context.Context, issuers *Issuers, token string) (v
 	if found.identity, err = found.issuer.identity(claims); err != nil {
 		return verified{}, err
 	}
-	found.until = v.until(found.issuer, claims)
+	found.identity.Expires = expiry(found.issuer, claims)
+	found.until = v.until(found.identity.Expires)
 	return found, nil
 }
 
@@ -212,10 +213,19 @@ func (v *Verifier) checkClaims(i *issuer, claims jwt.MapClaims) error {
 	return nil
 }
 
-func (v *Verifier) until(i *issuer, claims jwt.MapClaims) time.Time {
+// expiry is when a token ends whose claims were checked.
+func expiry(i *issuer, claims jwt.MapClaims) time.Time {
+	expires, err := claims.GetExpirationTime()
+	if err != nil || expires == nil {
+		return time.Time{} // refused by checkClaims
+	}
+	return expires.Add(i.leeway)
+}
+
+func (v *Verifier) until(expires time.Time) time.Time {
 	until := v.now().Add(rememberFor)
-	if expires, err := claims.GetExpirationTime(); err == nil && expires != nil && expires.Add(i.leeway).Before(until) {
-		until = expires.Add(i.leeway)
+	if expires.Before(until) {
+		until = expires
 	}
 	return until
 }

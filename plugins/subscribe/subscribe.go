@@ -41,7 +41,7 @@ func New(signer, links *contract.Signer, callers Directory, tokens *bearer.Verif
 // Owns reports whether the path is one of the plugin's.
 func (h *Handler) Owns(path []byte) bool {
 	_, _, ok := parsePath(string(path))
-	return ok || isConsent(string(path)) || contract.IsPublic(string(path))
+	return ok || isConsent(string(path)) || string(path) == contract.PathPortalLinks || contract.IsPublic(string(path))
 }
 
 // Handle lets a call go on to the subscription service, with a statement of who calls, or refuses it.
@@ -50,6 +50,8 @@ func (h *Handler) Handle(c filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	switch {
 	case isConsent(path):
 		return h.handleConsent(r, path)
+	case path == contract.PathPortalLinks:
+		return h.letKnown(c, r, path)
 	case contract.IsPublic(path):
 		return h.letAnybody(r, path)
 	}
@@ -65,7 +67,9 @@ func (h *Handler) Handle(c filter.Config, r pkgHTTP.Request) *filter.Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	return h.vouch(r, path, contract.Caller{Consumer: who.Consumer, Resource: resource, Action: action})
+	return h.vouch(r, path, contract.Caller{
+		Consumer: who.Consumer, Resource: resource, Action: action, Key: who.Key, Until: who.identity.Expires,
+	})
 }
 
 // letAnybody states that nobody was asked who they are, and that the path wants it so.

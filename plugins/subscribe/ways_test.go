@@ -227,6 +227,26 @@ func TestEveryWayLeadsToTheConsumersID(t *testing.T) {
 	}
 }
 
+// What stays open is looked after by these: see the API's streams.
+func TestTheStatementSaysWhichKeyWasShownOrWhenTheTokenEnds(t *testing.T) {
+	s := setScene(t)
+	s.consumer(t, "acme", "subscribe")
+	keys, err := s.store.Keys(t.Context(), "con_acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range ways() {
+		a, caller := s.call(t, w, "acme", "GET", "/orders/subscribe")
+		byKey, byToken := w.name == "an API key", w.name == "a JWT"
+		if a != nil || (caller.Key == keys[0].ID) != byKey || caller.Until.IsZero() == byToken {
+			t.Errorf("%s: got %+v, %+v", w.name, a, caller)
+		}
+		if byToken && (time.Until(caller.Until) < time.Minute || time.Until(caller.Until) > 2*time.Hour) {
+			t.Errorf("the token ends at %v", caller.Until)
+		}
+	}
+}
+
 func TestWhoeverIsDeletedIsRefusedWithinTheTTLHoweverTheyCame(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(w.name, func(t *testing.T) {

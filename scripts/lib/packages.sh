@@ -52,3 +52,8 @@ apt_get_quietly() {
 need_c_compiler() {
   command -v "${CC:-gcc}" >/dev/null || apt_install "the race detector needs a C compiler" gcc libc6-dev
 }
+
+# need_chromium: the pages are tested in a real browser. CHROMIUM names another one.
+need_chromium() {
+  [[ -n ${CHROMIUM:-} ]] || command -v chromium >/dev/null || apt_install "the pages are tested in a browser" chromium fonts-dejavu-core
+}

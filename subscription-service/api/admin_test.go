@@ -186,6 +186,7 @@ func TestDocument(t *testing.T) {
 		"/{resource}/events/types": "get", "/{resource}/events/asyncapi.json": "get", "/{resource}/events/openapi.json": "get",
 		"/admin/v1/resources/{resource}/asyncapi.json": "get", "/admin/v1/resources/{resource}/openapi.json": "get",
 		contract.PathWebhookKeys: "get",
+		contract.PathPortalLinks: "post", "/admin/v1/portal-links": "post", "/admin/v1/consumers/{id}/portal-links": "post",
 	}
 	require.Len(t, paths, len(want))
 	for path, methods := range want {

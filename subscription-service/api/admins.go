@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -79,6 +80,11 @@ func (a Admins) has(other admin) bool {
 		}
 	}
 	return false
+}
+
+// Has reports whether there is an admin of that name.
+func (a Admins) Has(name string) bool {
+	return slices.ContainsFunc(a, func(one admin) bool { return one.name == name })
 }
 
 // whose returns the name of who has a token, "" for nobody. It takes as long for each of them.

@@ -47,8 +47,12 @@ type Options struct {
 	Origin string
 	// Admins may call the admin API: at least one.
 	Admins Admins
+	// Portal says where the links to the portal lead.
+	Portal PortalOptions
 	// Limits are those of a consumer that has none of its own; DefaultLimits where they are zero. The store has MaxSubscriptions.
-	Limits  contract.Limits
+	Limits contract.Limits
+	// Streams bound the answers that stay open; DefaultStreams where they are zero.
+	Streams StreamBounds
 	Log     *zap.Logger
 	Metrics prometheus.Registerer
 	// Now is the clock.
@@ -61,16 +65,23 @@ type API struct {
 	Gateway http.Handler
 	// Admin serves /admin/v1, the OpenAPI document, and what else the mux given to New serves.
 	Admin http.Handler
+
+	pages [2]http.Handler // see Mount
+	doors doors
+	open  *streams
 }
+
+// Run tends the answers that stay open, until the context ends. Without it each ends after a moment.
+func (a *API) Run(ctx context.Context) error { return a.open.run(ctx) }
 
 // New builds the API. What admin serves already (health, metrics) stays open; all else on it asks for the admin token.
 func New(o Options, admin *http.ServeMux) (*API, error) {
 	if len(o.Admins) == 0 {
 		return nil, errors.New("there is no admin token")
 	}
-	routes := &routes{gateway: http.NewServeMux(), admin: http.NewServeMux()}
-	description := humago.New(routes, configuration())
-	trail, meter := newTrail(o), newMeter(o)
+	muxes := &routes{gateway: http.NewServeMux(), admin: http.NewServeMux()}
+	description := humago.New(muxes, configuration())
+	trail, meter, open := newTrail(o), newMeter(o), newStreams(o)
 	description.UseMiddleware(mediaTypes(description), trail.begin(description))
 
 	reach := reach{o.Policy, o.Resolver}
@@ -85,19 +96,38 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	descriptions{o.Store, o.Names}.register(description)
 	resources{o.Store, o.Catalogue}.register(description)
 	consumers{o.Store, o.Now, meter}.register(description)
+	portalLinks{o.Store, o.Portal, o.Now}.register(description)
 	audits{o.Store}.register(description)
 	trail.learn(description.OpenAPI())
 	if err := serveDocument(admin, description.OpenAPI()); err != nil {
 		return nil, err
 	}
-	admin.Handle("/", trail.watch(routes.admin, "", bearer(o.Admins, routed(routes.admin))))
+	admin.Handle("/", trail.watch(muxes.admin, "", bearer(o.Admins, routed(muxes.admin))))
 
-	watch := newObserver(o.Log, o.Metrics, o.Now)
-	return &API{
-		Gateway: watch.observe(withChecks(checks{o.Policy, o.Now}, trail.watch(routes.gateway, contract.GatewayPrefix,
-			newGate(o.Signer, o.Store, o.Metrics).vouched(meter.metered(routed(routes.gateway)))))),
-		Admin: watch.observe(routed(admin)),
-	}, nil
+	a, watch := &API{open: open}, newObserver(o.Log, o.Metrics, o.Now)
+	inside, checked := meter.metered(beside(&a.pages[0], routed(muxes.gateway))), checks{o.Policy, o.Now}
+	a.Gateway = watch.observe(withChecks(checked, trail.watch(muxes.gateway, contract.GatewayPrefix, newGate(o.Signer, o.Store, o.Metrics).vouched(inside))))
+	a.Admin = watch.observe(beside(&a.pages[1], routed(admin)))
+	a.doors = doors{
+		consumer: watch.observe(withChecks(checked, trail.watch(muxes.gateway, "", entitled(o.Store, inside)))),
+		admin:    watch.observe(trail.watch(muxes.admin, "", listed(o.Admins, routed(muxes.admin)))),
+	}
+	return a, nil
+}
+
+// Mount adds the portal's pages, which ask by themselves who calls, to both listeners. Do it before anything is served.
+func (a *API) Mount(gateway, admin http.Handler) { a.pages = [2]http.Handler{gateway, admin} }
+
+// beside serves the portal's pages where there are some, and the API else.
+func beside(pages *http.Handler, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if *pages == nil || !contract.IsPortal(r.URL.Path) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		recordOf(r.Context()).route = contract.PathPortal
+		(*pages).ServeHTTP(w, r)
+	})
 }
 
 // routes puts each operation on the listener that it belongs to.

@@ -88,9 +88,8 @@ func (t *trail) watch(mux *http.ServeMux, prefix string, next http.Handler) http
 			next.ServeHTTP(w, r)
 			return
 		}
-		from, _, _ := net.SplitHostPort(r.RemoteAddr)
 		e := &entry{AuditEntry: contract.AuditEntry{
-			Actor: contract.Actor{Kind: contract.ActorUnknown}, Action: action, Object: object, From: from, Request: recordOf(r.Context()).id,
+			Actor: contract.Actor{Kind: contract.ActorUnknown}, Action: action, Object: object, From: peer(r), Request: recordOf(r.Context()).id,
 		}}
 		ctx := context.WithValue(store.Called(r.Context()), entryKey{}, e)
 		answer := &auditedWriter{ResponseWriter: w, end: func(status int) { t.end(ctx, e, status, w.Header().Get("Location")) }}
@@ -98,6 +97,12 @@ func (t *trail) watch(mux *http.ServeMux, prefix string, next http.Handler) http
 		next.ServeHTTP(answer, r.WithContext(ctx))
 		answer.end(http.StatusOK)
 	})
+}
+
+// peer is the address at the other end of a call's connection.
+func peer(r *http.Request) string {
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return host
 }
 
 // about returns the operation of a call and the path of its object.

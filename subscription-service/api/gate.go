@@ -156,18 +156,26 @@ func (why *refusal) write(w http.ResponseWriter, request string) {
 // asked returns the resource of a call by its path, and the actions of which one is enough; a path of neither kind asks for
 // none that exists. To read about events, either side of them will do. What anybody may call is its own resource.
 func asked(r *http.Request) (resource string, actions []string) {
-	path, ok := strings.CutPrefix(r.URL.EscapedPath(), contract.GatewayPrefix+"/")
-	if !ok {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), contract.GatewayPrefix)
+	if !ok || !strings.HasPrefix(path, "/") {
 		return "", nil
 	}
-	if contract.IsPublic("/" + path) {
-		return "/" + path, []string{contract.ActionPublic}
+	return askedAt(r.Method, path)
+}
+
+// askedAt is asked for a public path.
+func askedAt(method, path string) (resource string, actions []string) {
+	switch {
+	case path == contract.PathPortalLinks:
+		return path, []string{contract.ActionPortal}
+	case contract.IsPublic(path):
+		return path, []string{contract.ActionPublic}
 	}
-	resource, rest, _ := strings.Cut(path, "/")
+	resource, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch first, _, _ := strings.Cut(rest, "/"); {
 	case first == "subscribe":
 		return resource, []string{contract.ActionSubscribe}
-	case first == "events" && r.Method == http.MethodGet:
+	case first == "events" && method == http.MethodGet:
 		return resource, []string{contract.ActionPublish, contract.ActionSubscribe}
 	case first == "events":
 		return resource, []string{contract.ActionPublish}

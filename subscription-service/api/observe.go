@@ -22,6 +22,7 @@ type record struct {
 	consumer string
 	admin    string
 	limited  string // the limit that refused it
+	stays    bool   // its answer stays open: how long says nothing of the service
 	err      error
 }
 
@@ -87,7 +88,9 @@ func (o *observer) crash(w *statusWriter, rec *record, fault any) {
 func (o *observer) done(r *http.Request, rec *record, status int, took time.Duration) {
 	class := strconv.Itoa(status/100) + "xx"
 	o.requests.WithLabelValues(rec.route, class).Inc()
-	o.seconds.WithLabelValues(rec.route, class).Observe(took.Seconds())
+	if !rec.stays {
+		o.seconds.WithLabelValues(rec.route, class).Observe(took.Seconds())
+	}
 	if rec.limited != "" {
 		o.limited.WithLabelValues(rec.limited).Inc()
 	}

@@ -105,6 +105,7 @@ func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *wor
 		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
 	}, w.app.Handler())
 	require.NoError(t, err)
+	w.app.Go("streams", handlers.Run)
 	w.gateway = "http://" + must(w.app.Listen("gateway", "127.0.0.1:0", handlers.Gateway))(t)
 	w.admin = "http://" + must(w.app.Listen("admin", "127.0.0.1:0", handlers.Admin))(t)
 	transport := &http.Transport{}
@@ -230,6 +231,9 @@ func (w *world) as(consumer, method, path string, body any, headers ...string) a
 	action := contract.ActionSubscribe
 	if strings.HasPrefix(rest, "events") {
 		action = contract.ActionPublish
+	}
+	if path == contract.PathPortalLinks {
+		resource, action = path, contract.ActionPortal
 	}
 	return w.call(method, w.gateway+"/gateway"+path, body, append([]string{contract.HeaderStatement, w.statement(consumer, resource, action)}, headers...)...)
 }

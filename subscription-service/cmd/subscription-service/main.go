@@ -21,6 +21,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/api"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/portal"
 )
 
 type config struct {
@@ -68,6 +69,10 @@ type config struct {
 	Origin string `env:"WEBHOOK_ORIGIN"`
 	// The gateway as the world sees it, as `https://hooks.example.com`: for links to it.
 	PublicURL string `env:"WEBHOOK_PUBLIC_URL"`
+	// PortalAdmin is the listener of the admins' pages, "listener" or "gateway"; PortalAdminURL is where a browser finds the former.
+	PortalAdmin          string   `env:"WEBHOOK_PORTAL_ADMIN" envDefault:"listener"`
+	PortalAdminURL       string   `env:"WEBHOOK_PORTAL_ADMIN_URL"`
+	PortalFrameAncestors []string `env:"WEBHOOK_PORTAL_FRAME_ANCESTORS"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -116,12 +121,20 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 
 	handlers, err := api.New(api.Options{
 		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
-		Policy: made.policy, Origin: made.sender.Origin, Resolver: made.resolver, Admins: made.admins,
+		Policy: made.policy, Origin: made.sender.Origin, Resolver: made.resolver, Admins: made.admins, Portal: made.portal,
 		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {
 		return at, err
 	}
+	app.Go("streams", handlers.Run)
+	pages, err := portal.New(portal.Options{
+		API: handlers, Store: kept, Admins: made.admins, At: made.portal, FrameAncestors: c.PortalFrameAncestors, Log: app.Log, Now: time.Now,
+	})
+	if err != nil {
+		return at, err
+	}
+	pages.Mount(handlers)
 	if at.admin, err = app.Listen("admin", c.AdminListen, handlers.Admin); err != nil {
 		return at, err
 	}
@@ -144,6 +157,7 @@ type parts struct {
 	resolver    *net.Resolver
 	sender      contract.Sender
 	admins      api.Admins
+	portal      api.PortalOptions
 	keyring     *keyring.Keyring
 	redis, amqp *tlsconf.Client
 	listener    *tls.Config // nil: without TLS
@@ -151,7 +165,7 @@ type parts struct {
 
 // check reports every fault of the values at once, without the values.
 func (c config) check(log *zap.Logger) (made parts, err error) {
-	var errs [9]error
+	var errs [11]error
 	made.signer, errs[0] = c.keys().Signer()
 	if made.policy, err = guard.New(c.AllowCIDRs, c.AllowHTTP); err != nil {
 		errs[1] = fmt.Errorf("WEBHOOK_ALLOW_CIDRS: %w", err)
@@ -162,6 +176,8 @@ func (c config) check(log *zap.Logger) (made parts, err error) {
 	}
 	made.keyring, errs[7] = keyring.Load(c.Keyring, c.KeyringFile)
 	made.sender, errs[8] = contract.NewSender(c.Origin, c.PublicURL)
+	made.portal, errs[9] = portal.Where(made.sender.URL, c.PortalAdminURL, c.PortalAdmin)
+	errs[10] = portal.CheckAncestors(c.PortalFrameAncestors)
 	made.redis, errs[3] = tlsconf.NewClient(tlsconf.Redis(c.RedisURL), c.RedisFiles, log)
 	made.amqp, errs[4] = tlsconf.NewClient(tlsconf.AMQP(c.AMQPURL), c.AMQPFiles, log)
 	made.listener, errs[5] = tlsconf.NewServer("WEBHOOK_TLS_", c.TLS, log)

@@ -1,0 +1,94 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+)
+
+// doors lead to the API from inside of the process: what comes through them is validated, limited and audited as every call is.
+type doors struct{ consumer, admin http.Handler }
+
+// AsConsumer makes calls as a consumer, by the paths that the gateway has and with the grants that the consumer has at that moment.
+// RemoteAddr of a request is the address that the audit log names. Close the answer's body: that waits for the call's end.
+func (a *API) AsConsumer(id string) http.RoundTripper {
+	return door{a.doors.consumer, contract.Actor{Kind: contract.ActorConsumer, ID: id}}
+}
+
+// AsAdmin makes calls as the admin of a name, below /admin/v1; see AsConsumer.
+func (a *API) AsAdmin(name string) http.RoundTripper {
+	return door{a.doors.admin, contract.Actor{Kind: contract.ActorAdmin, ID: name}}
+}
+
+// AddressOf is the address of who calls, as the gateway saw it or else as the peer of the listener.
+func AddressOf(r *http.Request) string {
+	if caller := callerOf(r.Context()); caller.From != "" {
+		return caller.From
+	}
+	return peer(r)
+}
+
+// IDOf is the request's id, which stands in its log line and in the audit log.
+func IDOf(ctx context.Context) string { return recordOf(ctx).id }
+
+type doorKey struct{}
+
+// through returns who a call through a door is made for.
+func through(ctx context.Context) string {
+	actor, _ := ctx.Value(doorKey{}).(contract.Actor)
+	return actor.ID
+}
+
+// entitled lets a consumer's call through that its grants allow, as the gateway does.
+func entitled(from *store.Store, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, id := r.Context(), through(r.Context())
+		recordOf(ctx).consumer = id
+		actorIs(ctx, contract.ActorConsumer, id)
+		consumer, err := from.Consumer(ctx, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			writeProblem(w, contract.NewProblem(http.StatusUnauthorized, "the caller is no consumer any more"))
+			return
+		case err != nil:
+			recordOf(ctx).err = err
+			writeProblem(w, contract.NewProblem(http.StatusServiceUnavailable, storeAway(recordOf(ctx))))
+			return
+		}
+		caller, ok := entitlement(consumer, r)
+		if !ok {
+			writeProblem(w, contract.NewProblem(http.StatusForbidden, "you have no grant for this: ask the administrator for one"))
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerKey{}, caller)))
+	})
+}
+
+// entitlement is what the gateway would state of a call.
+func entitlement(consumer contract.Consumer, r *http.Request) (contract.Caller, bool) {
+	resource, actions := askedAt(r.Method, r.URL.EscapedPath())
+	for _, action := range consumer.ActionsOn(resource) {
+		if slices.Contains(actions, action) {
+			return contract.Caller{Consumer: consumer.ID, Resource: resource, Action: action, Method: r.Method, Path: r.URL.Path, From: peer(r)}, true
+		}
+	}
+	return contract.Caller{}, false
+}
+
+// listed lets the call of an admin through who is one still.
+func listed(admins Admins, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := through(r.Context())
+		if !admins.Has(name) {
+			writeProblem(w, contract.NewProblem(http.StatusUnauthorized, "the caller is no admin any more"))
+			return
+		}
+		recordOf(r.Context()).admin = name
+		actorIs(r.Context(), contract.ActorAdmin, name)
+		next.ServeHTTP(w, r)
+	})
+}

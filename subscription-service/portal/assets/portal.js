@@ -1,0 +1,2 @@
+// The portal works without this file: it only saves clicks.
+"use strict";
