@@ -19,6 +19,7 @@ type Metrics struct {
 	deliveries *prometheus.CounterVec
 	parked     prometheus.Counter
 	opened     prometheus.Counter
+	unlogged   prometheus.Counter
 	registry   prometheus.Registerer
 }
 
@@ -33,8 +34,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		inFlight: f.NewGauge(prometheus.GaugeOpts{Name: "webhook_attempts_in_flight", Help: "Attempts made or under way whose command is not settled yet."}),
 		deliveries: f.NewCounterVec(prometheus.CounterOpts{Name: "webhook_deliveries_total",
 			Help: "Settled commands by what became of them, and the state of their delivery where it is known."}, []string{"result", "status"}),
-		parked: f.NewCounter(prometheus.CounterOpts{Name: "webhook_parked_total", Help: "Commands given back to the broker until their time comes."}),
-		opened: f.NewCounter(prometheus.CounterOpts{Name: "webhook_breakers_opened_total", Help: "Circuit breakers that opened."}),
+		parked:   f.NewCounter(prometheus.CounterOpts{Name: "webhook_parked_total", Help: "Commands given back to the broker until their time comes."}),
+		opened:   f.NewCounter(prometheus.CounterOpts{Name: "webhook_breakers_opened_total", Help: "Circuit breakers that opened."}),
+		unlogged: f.NewCounter(prometheus.CounterOpts{Name: "webhook_log_dropped_total", Help: "Attempts that are missing in the log of attempts: too many at once, or Redis did not take them."}),
 
 		registry: registry,
 	}

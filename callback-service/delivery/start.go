@@ -63,7 +63,7 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 	due := make([]*starting, 0, len(batch))
 	for i, t := range batch {
 		if !e.settles(t, standings[i]) {
-			due = append(due, &starting{task: t, sub: standings[i].Subscription, policy: e.policy(standings[i])})
+			due = append(due, &starting{task: t, sub: standings[i].Subscription, policy: e.policy(standings[i]), log: standings[i].Log, due: dueOf(t.cmd, standings[i].Recorded)})
 		}
 	}
 	for _, s := range e.allowed(stop, due) {
@@ -77,7 +77,21 @@ type starting struct {
 	*task
 	sub    *contract.Subscription
 	policy contract.DeliveryPolicy
-	token  string // the access token that the attempt carries, if any
+	log    contract.LogPolicy
+	due    time.Time // zero: not known
+	token  string    // the access token that the attempt carries, if any
+	sent   *sent     // nil until there is a request
+}
+
+// dueOf is since when an attempt could have been made.
+func dueOf(cmd contract.Command, recorded *contract.Delivery) time.Time {
+	switch {
+	case cmd.Attempt == 1:
+		return cmd.Created
+	case recorded != nil && recorded.AttemptCount == cmd.Attempt-1:
+		return recorded.NextAttempt
+	}
+	return time.Time{}
 }
 
 // present leaves out what the broker hands out again by itself, perhaps to another process.
@@ -116,7 +130,7 @@ func (e *Engine) policy(standing store.Standing) contract.DeliveryPolicy {
 
 // settles deals with a task that needs no attempt now, and reports whether it was one.
 func (e *Engine) settles(t *task, standing store.Standing) bool {
-	s := settlement{task: t}
+	s := settlement{task: t, log: standing.Log}
 	sub, recorded := standing.Subscription, standing.Recorded
 	switch {
 	case errors.Is(standing.Err, store.ErrSealed):

@@ -69,7 +69,7 @@ type Store struct {
 	key       keys
 	keyring   *keyring.Keyring
 	subs      parsed[*contract.Subscription]
-	policies  parsed[contract.DeliveryPolicy]
+	policies  parsed[contract.Policy]
 	lists     tended
 	logs      tended
 	exchanged traffic
