@@ -99,21 +99,26 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
 	app.Health.Check("keyring", kept.Unlocks)
-	app.ObserveRedis(kept.Traffic)
+	app.Metrics.MustRegister(kept)
 	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
 		return "", err
 	}
 
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "callback-service", Log: app.Log, TLS: made.amqp})
 	app.Health.Check("rabbitmq", link.Ready)
+	app.Metrics.MustRegister(link.Metrics())
+	names := rabbit.NamesFor(c.Namespace)
+	app.Go("queue depths", func(ctx context.Context) error { return link.Watch(ctx, names.OfCallbacks()...) })
 	tokens := token.New(client, time.Now)
+	transforms := expr.NewCache(transformsKept)
+	app.Metrics.MustRegister(tokens, transforms)
 	engine := delivery.New(delivery.Options{
-		Store: kept, Gateway: client, Transforms: expr.NewCache(transformsKept), Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
+		Store: kept, Gateway: client, Transforms: transforms, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
 		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
 		Origin: made.sender.Origin, Tokens: tokens,
 	})
 	asker := consent.New(consent.Options{
-		Store: kept, Gateway: client, Tokens: tokens, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Signer: made.signer, Sender: made.sender, Waits: c.Questions,
+		Store: kept, Gateway: client, Tokens: tokens, Publisher: link, Names: names, Signer: made.signer, Sender: made.sender, Waits: c.Questions,
 		Timeouts: c.policy().Timeouts, Log: app.Log, Metrics: consent.NewMetrics(app.Metrics), Now: time.Now,
 	})
 	app.Go("consents", asker.Run)

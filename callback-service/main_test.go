@@ -31,7 +31,10 @@ func run(t *testing.T, c config) (address string) {
 	t.Helper()
 	app := service.New(zaptest.NewLogger(t))
 	address, err := start(t.Context(), c, app)
-	t.Cleanup(func() { require.NoError(t, app.Stop(10*time.Second)) })
+	t.Cleanup(func() {
+		testkit.LintMetrics(t, app.Metrics)
+		require.NoError(t, app.Stop(10*time.Second))
+	})
 	require.NoError(t, err)
 	return address
 }

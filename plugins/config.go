@@ -35,6 +35,8 @@ type environment struct {
 	EgressProxy string `env:"WEBHOOK_EGRESS_PROXY"`
 	Keyring     string `env:"WEBHOOK_KEYRING"`
 	KeyringFile string `env:"WEBHOOK_KEYRING_FILE"`
+	// Where the runner serves `/metrics`, `/healthz` and `/readyz`; nowhere if it is `off`.
+	Metrics string `env:"WEBHOOK_RUNNER_METRICS_LISTEN" envDefault:"127.0.0.1:8085"`
 }
 
 // logging is read by itself, so that a fault elsewhere does not change how it is logged.
@@ -70,7 +72,7 @@ func (e environment) build(log *zap.Logger) (parts, error) {
 	if p.proxy, errs[5] = egress.ParseProxy(e.EgressProxy); errs[5] != nil {
 		errs[5] = fmt.Errorf("WEBHOOK_EGRESS_PROXY: %w", errs[5])
 	}
-	return p, errors.Join(append(errs[:], checkLoopback(e.Egress))...)
+	return p, errors.Join(append(errs[:], checkLoopback(e.Egress), e.checkMetrics())...)
 }
 
 func (e environment) openStore(keys *keyring.Keyring, log *zap.Logger) (*store.Store, error) {
@@ -110,6 +112,16 @@ func checkLoopback(address string) error {
 	}
 	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
 		return errors.New("WEBHOOK_EGRESS is not a loopback address: write it as 127.0.0.1:9280")
+	}
+	return nil
+}
+
+// noMetrics is the address of metrics that are served nowhere.
+const noMetrics = "off"
+
+func (e environment) checkMetrics() error {
+	if _, _, err := net.SplitHostPort(e.Metrics); err != nil && e.Metrics != noMetrics {
+		return errors.New("WEBHOOK_RUNNER_METRICS_LISTEN cannot be read: write it as 127.0.0.1:8085, or off")
 	}
 	return nil
 }

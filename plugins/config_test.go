@@ -17,7 +17,7 @@ func setAll(t *testing.T, change map[string]string) {
 	for name, value := range map[string]string{
 		"REDIS_URL": "redis://127.0.0.1:1/0", "WEBHOOK_GATEWAY_KEY": goodKey, "WEBHOOK_CALLBACK_KEY": goodKey,
 		"WEBHOOK_EGRESS": "127.0.0.1:0", "WEBHOOK_ALLOW_CIDRS": "", "WEBHOOK_ALLOW_HTTP": "false", "WEBHOOK_DNS": "", "WEBHOOK_EGRESS_PROXY": "", "WEBHOOK_LOG_LEVEL": "warn",
-		"WEBHOOK_KEYRING": "", "WEBHOOK_KEYRING_FILE": "",
+		"WEBHOOK_KEYRING": "", "WEBHOOK_KEYRING_FILE": "", "WEBHOOK_RUNNER_METRICS_LISTEN": "off",
 	} {
 		t.Setenv(name, value)
 	}
@@ -51,6 +51,8 @@ func TestTheEnvironment(t *testing.T) {
 		"open egress":      {map[string]string{"WEBHOOK_EGRESS": "0.0.0.0:9280"}, []string{"WEBHOOK_EGRESS is not a loopback"}},
 		"egress by name":   {map[string]string{"WEBHOOK_EGRESS": "example.com:9280"}, []string{"WEBHOOK_EGRESS is not a loopback"}},
 		"no port":          {map[string]string{"WEBHOOK_EGRESS": "127.0.0.1"}, []string{"WEBHOOK_EGRESS cannot be read"}},
+		"metrics":          {change: map[string]string{"WEBHOOK_RUNNER_METRICS_LISTEN": "0.0.0.0:8085"}},
+		"no metrics port":  {map[string]string{"WEBHOOK_RUNNER_METRICS_LISTEN": "127.0.0.1"}, []string{"WEBHOOK_RUNNER_METRICS_LISTEN cannot be read"}},
 		"much at once":     {map[string]string{"REDIS_URL": "", "WEBHOOK_EGRESS": "x", "WEBHOOK_GATEWAY_KEY": ""}, []string{"REDIS_URL", "WEBHOOK_EGRESS", "WEBHOOK_GATEWAY_KEY"}},
 	}
 	for name, test := range tests {

@@ -14,10 +14,12 @@ import (
 	runnerlog "github.com/apache/apisix-go-plugin-runner/pkg/log"
 	"github.com/apache/apisix-go-plugin-runner/pkg/plugin"
 	"github.com/apache/apisix-go-plugin-runner/pkg/runner"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/metrics"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/bearer"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/callbackproxy"
@@ -26,6 +28,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/once"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/subscribe"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/telltale"
 )
 
 const (
@@ -95,12 +98,16 @@ type process struct {
 	tokens   *bearer.Verifier
 	server   *egress.Server
 	handlers map[string]filter.Handler
+	registry *prometheus.Registry
+	health   *service.Health
+	tells    *telltale.Server // nil: nowhere
 }
 
 func assemble(env environment, fault error, log *zap.Logger) *process {
 	made, wrong := env.build(log)
 	fault = errors.Join(fault, wrong)
-	p := &process{log: log, book: pass.NewBook(time.Now), gate: filter.NewGate(log, fault)}
+	p := &process{log: log, book: pass.NewBook(time.Now), gate: filter.NewGate(log, fault), registry: metrics.NewRegistry(), health: &service.Health{}}
+	p.observe(fault)
 	if fault != nil {
 		p.handlers = map[string]filter.Handler{subscribe.Name: nil, callbackproxy.Name: nil} // never reached: the gate refuses
 		return p
@@ -111,13 +118,18 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 	}
 	p.tokens = bearer.NewVerifier(bearer.Options{AllowHTTP: env.AllowHTTP, Now: time.Now, Log: log})
 	p.gate.OnConfig(p.adopt)
+	callers := subscribe.New(p.parts.gateway, p.parts.callback, p.parts.store, p.tokens, time.Now, log)
+	used := once.New(contract.CallbackLife+2*contract.StatementLeeway, usedStatements, time.Now)
 	p.handlers = map[string]filter.Handler{
-		subscribe.Name: subscribe.New(p.parts.gateway, p.parts.callback, p.parts.store, p.tokens, time.Now, log),
+		subscribe.Name: callers,
 		callbackproxy.Name: &callbackproxy.Handler{
-			Signer: p.parts.callback, Policy: p.parts.policy, Book: p.book, Log: log,
-			Used:  once.New(contract.CallbackLife+2*contract.StatementLeeway, usedStatements, time.Now),
+			Signer: p.parts.callback, Policy: p.parts.policy, Book: p.book, Log: log, Used: used,
 			Ready: func() bool { return p.server.Ready() },
 		},
+	}
+	p.registry.MustRegister(p.parts.store, p.tokens, callers, used)
+	if made.keys != nil {
+		p.registry.MustRegister(made.keys)
 	}
 	return p
 }
@@ -139,13 +151,18 @@ func (p *process) register() error {
 	return nil
 }
 
-// start brings the egress up, unless nothing could ever be let out.
+// start brings the egress up, unless nothing could ever be let out, and tells of the runner.
 func (p *process) start(env environment) {
 	if p.parts.policy != nil {
 		options := egress.Options{
 			Book: p.book, Policy: p.parts.policy, Resolver: p.parts.resolver, Proxy: p.parts.proxy, Certificates: certificates{p.parts.store, p.parts.keys != nil},
 		}
-		p.server = egress.Serve(env.Egress, egress.New(options), p.log)
+		door := egress.New(options)
+		p.registry.MustRegister(door)
+		p.server = egress.Serve(env.Egress, door, p.log)
+	}
+	if env.checkMetrics() == nil && env.Metrics != noMetrics {
+		p.tells = telltale.Serve(env.Metrics, service.HandlerOf(p.health, p.registry), p.log)
 	}
 }
 
@@ -169,6 +186,9 @@ func (p *process) follow(env environment) (end func()) {
 func (p *process) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	if p.tells != nil {
+		p.tells.Close() // the next runner waits for its port
+	}
 	if p.server != nil {
 		p.server.Refuse()
 	}

@@ -169,7 +169,7 @@ func freeAddress(t *testing.T) string {
 
 func goodEnvironment(socket, egress string) []string {
 	return []string{"APISIX_LISTEN_ADDRESS=unix:" + socket, "REDIS_URL=redis://127.0.0.1:1/0", "WEBHOOK_EGRESS=" + egress,
-		"WEBHOOK_GATEWAY_KEY=" + goodKey, "WEBHOOK_CALLBACK_KEY=" + goodKey}
+		"WEBHOOK_GATEWAY_KEY=" + goodKey, "WEBHOOK_CALLBACK_KEY=" + goodKey, "WEBHOOK_RUNNER_METRICS_LISTEN=off"}
 }
 
 func TestTheRunnerListensQuietlyAndExitsCleanly(t *testing.T) {
@@ -193,7 +193,7 @@ func fileExists(path string) bool {
 
 func TestWithABadEnvironmentItRunsOnAndSaysWhyOnce(t *testing.T) {
 	socket := filepath.Join(shortDir(t), "a.sock")
-	r := launch(t, "APISIX_LISTEN_ADDRESS=unix:"+socket, "WEBHOOK_GATEWAY_KEY=hunter2", "WEBHOOK_LOG_LEVEL=loud")
+	r := launch(t, "APISIX_LISTEN_ADDRESS=unix:"+socket, "WEBHOOK_GATEWAY_KEY=hunter2", "WEBHOOK_LOG_LEVEL=loud", "WEBHOOK_RUNNER_METRICS_LISTEN=off")
 	within(t, "the socket", complete(socket))
 	r.terminate(t)
 	said := r.String()

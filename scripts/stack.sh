@@ -106,7 +106,7 @@ make_secrets() {
 # follow from RUN_DIR, so that stacks which start at the same time do not race for the same ones, and lie
 # below the range from which the kernel takes the ports of outgoing connections.
 choose_ports() {
-  local names=(redis amqp rabbit-dist epmd gateway gateway-metrics egress subscription admin listener-metrics callback-metrics)
+  local names=(redis amqp rabbit-dist epmd gateway gateway-metrics egress subscription admin listener-metrics callback-metrics runner-metrics)
   local name next
   next=$((20000 + 16 * ($(cksum <<<"$RUN_DIR" | cut -d ' ' -f 1) % 700)))
   for name in "${names[@]}"; do
@@ -313,6 +313,7 @@ start_gateway() {
     WEBHOOK_SUBSCRIPTION_NODE="$(local_address subscription)" \
     WEBHOOK_GATEWAY_IP=127.0.0.1 WEBHOOK_GATEWAY_PORT="${PORT[gateway]}" \
     WEBHOOK_GATEWAY_METRICS_IP=127.0.0.1 WEBHOOK_GATEWAY_METRICS_PORT="${PORT[gateway-metrics]}" \
+    WEBHOOK_RUNNER_METRICS_LISTEN="$(local_address runner-metrics)" \
     -- "$ROOT/bin/devgateway" -conf "$ROOT/apisix-conf" -run-dir "$GATEWAY_DIR"
 }
 
@@ -398,7 +399,7 @@ check_ports() {
   redis) names=(redis) ;;
   rabbitmq) names=(amqp rabbit-dist) ;;
   subscription-service) names=(subscription admin) ;;
-  gateway) names=(gateway gateway-metrics egress) ;;
+  gateway) names=(gateway gateway-metrics egress runner-metrics) ;;
   event-listener) names=(listener-metrics) ;;
   callback-service) names=(callback-metrics) ;;
   esac
@@ -495,6 +496,7 @@ write_env() {
       env_line CALLBACK_METRICS_URL "http://$(local_address callback-metrics)/metrics"
       env_line LISTENER_METRICS_URL "http://$(local_address listener-metrics)/metrics"
       env_line SUBSCRIPTION_METRICS_URL "http://$(local_address admin)/metrics"
+      env_line RUNNER_METRICS_URL "http://$(local_address runner-metrics)/metrics"
     fi
   } | write_file "$RUN_DIR/env"
 }

@@ -21,10 +21,11 @@ const whyLane = "waiting for its turn: the endpoint is slow, limited or failing"
 const earliness = 300 * time.Millisecond
 
 // arrive takes a batch from the broker. It never waits for anything but its own locks.
-func (e *Engine) arrive(batch []*rabbit.Delivery) {
+func (e *Engine) arrive(queue string, batch []*rabbit.Delivery) {
 	now := e.Now()
 	for _, t := range e.decode(e.due(batch, now)) {
-		if !e.book.admit(t) {
+		e.Metrics.taken(queue, t, now)
+		if t.arrived = now; !e.book.admit(t) {
 			continue
 		}
 		if at, delayed := t.message.Due(); delayed && at.After(now) {
@@ -58,7 +59,7 @@ func (e *Engine) decode(batch []*rabbit.Delivery) []*task {
 		cmd, err := contract.DecodeCommand(msg.ContentType, msg.Headers, msg.Body)
 		if err != nil {
 			e.Log.Warn("a message is no callback command", zap.Error(err))
-			e.follows(settlement{task: t, publish: e.dead(msg.Message, err.Error()), result: resultUnreadable})
+			e.follows(settlement{task: t, publish: e.dead(msg.Message, err.Error()), result: resultUnreadable, dead: deadUnreadable})
 			continue
 		}
 		parks, _ := msg.Headers[headerParks].(int64)
@@ -101,7 +102,9 @@ func (e *Engine) place(t *task, preferred bool) {
 	}
 }
 
-func item(t *task) lane.Item[*task] { return lane.Item[*task]{Value: t, Size: t.size} }
+func item(t *task) lane.Item[*task] {
+	return lane.Item[*task]{Value: t, Size: t.size, Since: t.arrived}
+}
 
 // move does what lanes say.
 func (e *Engine) move(m lane.Moves[*task]) {

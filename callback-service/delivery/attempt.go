@@ -31,7 +31,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 	if errors.Is(err, callback.ErrRequest) {
 		verdict = Verdict{Kind: Fail, Reason: err.Error()}
 	}
-	e.Metrics.attempt(answer, took)
+	e.Metrics.attempt(s, answer, took)
 	e.logAttempt(s, answer, verdict, took, err)
 	e.learn(s, verdict, took)
 	if verdict.Kind == Hold {
@@ -44,7 +44,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 		Status: endpointStatus(answer), Outcome: answer.Outcome, Detail: verdict.Detail, Error: verdict.Reason,
 	})
 	e.logged.add(&logEntry{
-		delivery: *settled.record, sub: s.sub, token: s.token, sent: s.sent, answer: answer, queued: queued(s.due, began), policy: s.log,
+		delivery: *settled.record, sub: s.sub, token: s.token, sent: s.sent, answer: answer, queued: s.waited(began), policy: s.log,
 	})
 	e.follows(settled)
 }
@@ -63,14 +63,6 @@ func (e *Engine) call(work context.Context, s *starting) (answer gateway.Answer,
 		Target: s.sub.CallbackURL, Subscription: s.sub.ID, Delivery: s.cmd.Delivery, Certificate: s.sub.Auth.CertificateID(),
 		Timeouts: s.policy.Timeouts, Header: header, Body: body, Keep: kept(s.sub, s.token, s.log),
 	})
-}
-
-// queued is how long an attempt could have been made and was not; zero where that is not known.
-func queued(due, began time.Time) time.Duration {
-	if due.IsZero() {
-		return 0
-	}
-	return began.Sub(due)
 }
 
 // tokenWait is how soon the next attempt follows where the access token may have been the only fault.
@@ -154,10 +146,20 @@ func (e *Engine) conclude(s *starting, v Verdict, attempt contract.Attempt) sett
 	case Fail, Disable:
 		settled.record = e.record(s.task, contract.DeliveryFailed, v.Reason, &attempt)
 		settled.publish = append(e.dead(s.message, v.Reason), e.exhausted(s.task, *settled.record))
-		settled.disable = v.Kind == Disable
+		settled.disable, settled.dead = v.Kind == Disable, whyDead(v, attempt)
 	case Hold: // not settled
 	}
 	return settled
+}
+
+func whyDead(v Verdict, attempt contract.Attempt) deadReason {
+	switch {
+	case v.Kind == Disable:
+		return deadGone
+	case attempt.Outcome == "": // it was never made
+		return deadRequest
+	}
+	return deadExhausted
 }
 
 // jitter spreads a wait over a tenth above it, so that what failed together does not come back together.

@@ -117,7 +117,7 @@ func (l *logEntry) timings(a contract.Attempt) *contract.Timings {
 	if t.TotalMS == 0 { // the egress was not asked
 		t.TotalMS = float64(a.DurationMS)
 	}
-	t.QueuedMS = contract.Milliseconds(max(0, l.queued))
+	t.QueuedMS = contract.Milliseconds(l.queued)
 	return &t
 }
 

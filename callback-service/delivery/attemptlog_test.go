@@ -106,19 +106,6 @@ func TestTimingsAreTheEgresssAndTheWaitIsOurs(t *testing.T) {
 	require.Equal(t, &contract.Timings{QueuedMS: 1.5, TotalMS: 7}, l.entry().Delivery.Attempts[0].Timings, "nobody was asked")
 	l.answer.Header.Set(contract.HeaderTimings, contract.Timings{DNSMS: 1, TotalMS: 5}.Encode())
 	require.Equal(t, &contract.Timings{QueuedMS: 1.5, DNSMS: 1, TotalMS: 5}, l.entry().Delivery.Attempts[0].Timings)
-	l.queued = -time.Second
-	require.Zero(t, l.entry().Delivery.Attempts[0].Timings.QueuedMS, "clocks differ")
 	l.answer.Outcome = contract.OutcomeConnect
 	require.Nil(t, l.entry().Delivery.Attempts[0].Response)
-}
-
-func TestSinceWhenAnAttemptIsDue(t *testing.T) {
-	next := noon.Add(time.Minute)
-	recorded := &contract.Delivery{AttemptCount: 1, NextAttempt: next}
-	require.Equal(t, noon, dueOf(contract.Command{Attempt: 1, Created: noon}, nil))
-	require.Equal(t, next, dueOf(contract.Command{Attempt: 2, Created: noon}, recorded))
-	require.Zero(t, dueOf(contract.Command{Attempt: 5, Created: noon}, recorded))
-	require.Zero(t, dueOf(contract.Command{Attempt: 2, Created: noon}, nil))
-	require.Zero(t, queued(time.Time{}, noon))
-	require.Equal(t, time.Minute, queued(noon, next))
 }

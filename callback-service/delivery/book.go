@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"sync"
+	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
@@ -13,9 +14,12 @@ type task struct {
 	// message is the command as it came.
 	message rabbit.Message
 	size    int
-	parks   int  // how often it was parked before
-	rests   int  // how often the gateway could not be asked for it
-	first   bool // in its line, as Redis said
+	arrived time.Time // from the broker
+	// resource is the subscription's, once that was read: what a command says of it may be anything.
+	resource string
+	parks    int  // how often it was parked before
+	rests    int  // how often the gateway could not be asked for it
+	first    bool // in its line, as Redis said
 	// returning says that it was parked, and its lane does not know yet that it is back.
 	returning bool
 	// msg is what there is to settle, and leaving that the same command comes again; both are the book's.
@@ -50,6 +54,12 @@ func (b *book) admit(t *task) bool {
 		t.msg.Ack() // a copy: the one that is here stays with the broker until it is settled
 	}
 	return false
+}
+
+func (b *book) size() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.held)
 }
 
 // leave notes that a command is parked: what comes next for its delivery is the same command, and no copy. It can come before

@@ -124,7 +124,7 @@ func New(o Options) *Engine {
 		settled: make(chan settlement, 2*o.InFlight+1024), loud: make(chan settlement, 2*o.InFlight+1024),
 	}
 	e.logged = newLogWriter(e)
-	o.Metrics.observe(e.lanes.Stats)
+	o.Metrics.observe(e)
 	return e
 }
 
@@ -166,7 +166,7 @@ func (e *Engine) consume(ctx context.Context, conn *rabbit.Conn) error {
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error {
 		return conn.Consume(ctx, e.names.Commands, rabbit.ConsumeOptions{Prefetch: e.InFlight, MaxBatch: maxBatch, Drain: e.Drain},
-			func(_ context.Context, batch []*rabbit.Delivery) { e.arrive(batch) })
+			func(_ context.Context, batch []*rabbit.Delivery) { e.arrive(queueCommands, batch) })
 	})
 	both.Go(func() error {
 		limit := rate.NewLimiter(rate.Inf, bulkBatch)
@@ -176,11 +176,14 @@ func (e *Engine) consume(ctx context.Context, conn *rabbit.Conn) error {
 		return conn.Consume(ctx, e.names.Bulk, rabbit.ConsumeOptions{Prefetch: min(mostBulk, e.InFlight), MaxBatch: bulkBatch, Drain: e.Drain},
 			func(_ context.Context, batch []*rabbit.Delivery) {
 				_ = limit.WaitN(ctx, len(batch)) // at the end it does not matter any more
-				e.arrive(batch)
+				e.arrive(queueBulk, batch)
 			})
 	})
 	return both.Wait()
 }
+
+// The queues, for metrics.
+const queueCommands, queueBulk = "commands", "commands.bulk"
 
 const (
 	// mostBulk is how many commands of the bulk queue are held at a time, bulkBatch how many begin at once.

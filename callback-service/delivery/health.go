@@ -105,6 +105,7 @@ func (e *Engine) disable(stop context.Context, id, reason string) []rabbit.Messa
 		e.Log.Error("a subscription was not disabled", zap.String("subscription", id), zap.Error(err))
 		return nil
 	}
+	e.Metrics.disabled.Inc()
 	return []rabbit.Message{e.operation(contract.OperationDisabled, fmt.Sprint(sub.Revision), contract.Operation{
 		Subscription: id, Resource: sub.Resource, Consumer: sub.Consumer, Reason: reason,
 	})}

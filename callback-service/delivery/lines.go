@@ -223,6 +223,18 @@ func (l *lines) stale() []*task {
 	return tasks
 }
 
+// oldest is when the held one arrived that is here the longest; zero: none is held.
+func (l *lines) oldest() (since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, n := range l.lines {
+		if len(n.held) > 0 {
+			since = earlier(since, n.held[0].arrived)
+		}
+	}
+	return since
+}
+
 // drain takes all that is held.
 func (l *lines) drain() []*task {
 	l.mu.Lock()

@@ -44,6 +44,24 @@ func (r *rest) over() []*task {
 	return done
 }
 
+// oldest is when the one arrived that is here the longest; zero: none is.
+func (r *rest) oldest() (since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.tasks {
+		since = earlier(since, x.task.arrived)
+	}
+	return since
+}
+
+// earlier ignores what is zero.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
 func (r *rest) drain() []*task {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -49,7 +49,8 @@ type settlement struct {
 	// succeeded is for the subscription's health.
 	succeeded bool
 	disable   bool
-	leave     bool // the line, though there is nothing new to record
+	dead      deadReason // of a dead letter
+	leave     bool       // the line, though there is nothing new to record
 }
 
 // settle takes settlements in batches until there are no more.
@@ -189,7 +190,7 @@ func (e *Engine) publishEach(stop context.Context, batch []settlement) []settlem
 			e.book.close(t).Reject()
 			e.enter(e.lines.leave(t)...)
 		}
-		e.count(batch[0])
+		e.Metrics.count(batch[0], e.Now())
 		return nil
 	}
 	var confirmed []settlement
@@ -217,7 +218,7 @@ func (e *Engine) dropLost(batch []settlement) []settlement {
 	here := batch[:0]
 	for _, s := range batch {
 		if s.task != nil && e.book.closeLost(s.task) {
-			e.count(s)
+			e.Metrics.count(s, e.Now())
 			e.enter(e.lines.leave(s.task)...)
 			continue
 		}
@@ -231,7 +232,7 @@ func (e *Engine) handBack(batch []settlement) {
 		if s.task != nil {
 			e.giveBack(s.task)
 		}
-		e.count(s)
+		e.Metrics.count(s, e.Now())
 	}
 }
 
@@ -244,17 +245,11 @@ func (e *Engine) done(batch []settlement, acknowledge func([]*rabbit.Delivery)) 
 		}
 	}
 	acknowledge(acks)
+	now := e.Now()
 	for _, s := range batch {
-		e.count(s)
+		e.Metrics.count(s, now)
 		if s.task != nil {
 			e.enter(e.lines.leave(s.task)...)
 		}
 	}
-}
-
-func (e *Engine) count(s settlement) {
-	if s.result == resultAttempt {
-		e.Metrics.inFlight.Dec()
-	}
-	e.Metrics.settled(s)
 }

@@ -63,11 +63,11 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 	due := make([]*starting, 0, len(batch))
 	for i, t := range batch {
 		if !e.settles(t, standings[i]) {
-			due = append(due, &starting{task: t, sub: standings[i].Subscription, policy: e.policy(standings[i]), log: standings[i].Log, due: dueOf(t.cmd, standings[i].Recorded)})
+			due = append(due, &starting{task: t, sub: standings[i].Subscription, policy: e.policy(standings[i]), log: standings[i].Log})
 		}
 	}
 	for _, s := range e.allowed(stop, due) {
-		e.Metrics.inFlight.Inc()
+		e.Metrics.begins(s, e.Now())
 		e.attempts.Go(func() { e.attempt(work, s) })
 	}
 }
@@ -78,20 +78,8 @@ type starting struct {
 	sub    *contract.Subscription
 	policy contract.DeliveryPolicy
 	log    contract.LogPolicy
-	due    time.Time // zero: not known
-	token  string    // the access token that the attempt carries, if any
-	sent   *sent     // nil until there is a request
-}
-
-// dueOf is since when an attempt could have been made.
-func dueOf(cmd contract.Command, recorded *contract.Delivery) time.Time {
-	switch {
-	case cmd.Attempt == 1:
-		return cmd.Created
-	case recorded != nil && recorded.AttemptCount == cmd.Attempt-1:
-		return recorded.NextAttempt
-	}
-	return time.Time{}
+	token  string // the access token that the attempt carries, if any
+	sent   *sent  // nil until there is a request
 }
 
 // present leaves out what the broker hands out again by itself, perhaps to another process.
@@ -132,6 +120,9 @@ func (e *Engine) policy(standing store.Standing) contract.DeliveryPolicy {
 func (e *Engine) settles(t *task, standing store.Standing) bool {
 	s := settlement{task: t, log: standing.Log}
 	sub, recorded := standing.Subscription, standing.Recorded
+	if sub != nil {
+		t.resource = sub.Resource
+	}
 	switch {
 	case errors.Is(standing.Err, store.ErrSealed):
 		e.awaitKey(t, standing.Err)
@@ -139,7 +130,7 @@ func (e *Engine) settles(t *task, standing store.Standing) bool {
 	case standing.Err != nil:
 		e.Log.Error("a subscription's record is damaged", zap.String("subscription", t.cmd.Subscription), zap.Error(standing.Err))
 		s.record = e.record(t, contract.DeliveryFailed, "the subscription's record is damaged: subscribe again", nil)
-		s.publish, s.result = e.dead(t.message, s.record.Reason), resultDamaged
+		s.publish, s.result, s.dead = e.dead(t.message, s.record.Reason), resultDamaged, deadDamaged
 	case sub == nil:
 		s.result = resultGone // unsubscribed: nobody is left to deliver to or to tell
 	case made(recorded, t.cmd):

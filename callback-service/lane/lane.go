@@ -86,10 +86,11 @@ const (
 	Park                   // back to the broker
 )
 
-// Item is a delivery and what it weighs, in bytes.
+// Item is a delivery, what it weighs, in bytes, and since when it is here.
 type Item[T any] struct {
 	Value T
 	Size  int
+	Since time.Time
 }
 
 // Parked is a delivery to give back to the broker until Due.
@@ -419,6 +420,8 @@ type Stats struct {
 	// Lanes are remembered, Open have an open breaker. Waiting deliveries are in memory, Parked ones at the broker, about.
 	Lanes, Open, Waiting, Parked int
 	WaitingBytes                 int64
+	// Oldest is since when the one waits that came first; zero: none waits.
+	Oldest time.Time
 }
 
 // Stats counts.
@@ -429,6 +432,9 @@ func (l *Lanes[T]) Stats() Stats {
 	for _, n := range l.lanes {
 		if !n.breaker.closed() {
 			s.Open++
+		}
+		if len(n.waiting) > 0 && (s.Oldest.IsZero() || n.waiting[0].Since.Before(s.Oldest)) {
+			s.Oldest = n.waiting[0].Since
 		}
 	}
 	return s

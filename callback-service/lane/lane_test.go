@@ -29,7 +29,7 @@ func set(t *testing.T, o Options) *scene {
 func (s *scene) pass(d time.Duration) { s.now = s.now.Add(d) }
 
 func (s *scene) arrive(id string, n int) Placement {
-	place, _ := s.Arrive(id, Item[int]{n, 1}, false)
+	place, _ := s.Arrive(id, Item[int]{Value: n, Size: 1}, false)
 	return place
 }
 
@@ -175,7 +175,7 @@ func TestAParkedDeliveryGoesBeforeNewOnes(t *testing.T) {
 	}
 	s.alive("a")
 	require.Equal(t, Park, s.arrive("a", 2))
-	place, _ := s.Arrive("a", Item[int]{3, 1}, true)
+	place, _ := s.Arrive("a", Item[int]{Value: 3, Size: 1}, true)
 	require.Equal(t, Wait, place)
 }
 
@@ -281,7 +281,7 @@ func TestTheEndpointsOwnPauseHoldsForAllItsDeliveries(t *testing.T) {
 	s.known("a", Limits{InFlight: 2})
 	require.Equal(t, Start, s.arrive("a", 1))
 	s.Finish("a", Dead, time.Millisecond, time.Minute)
-	place, due := s.Arrive("a", Item[int]{2, 1}, false)
+	place, due := s.Arrive("a", Item[int]{Value: 2, Size: 1}, false)
 	require.Equal(t, Park, place)
 	require.False(t, due.Before(noon.Add(time.Minute)))
 	s.pass(time.Minute)
@@ -293,7 +293,7 @@ func TestADeferredDeliveryIsTheFirstAfterThePause(t *testing.T) {
 	s.known("a", Limits{InFlight: 1, Rate: 10})
 	require.Equal(t, Start, s.arrive("a", 1))
 	require.Equal(t, Wait, s.arrive("a", 2))
-	require.Empty(t, s.Defer("a", []Item[int]{{1, 1}}, 100*time.Millisecond).Start)
+	require.Empty(t, s.Defer("a", []Item[int]{{Value: 1, Size: 1}}, 100*time.Millisecond).Start)
 	require.Empty(t, s.Wake().Start)
 	s.pass(100 * time.Millisecond)
 	require.Equal(t, []int{1}, s.Wake().Start)
@@ -306,7 +306,7 @@ func TestADeferredProbeIsProbedAgain(t *testing.T) {
 	s.open("a")
 	s.pass(5 * time.Second)
 	require.Equal(t, Start, s.arrive("a", 1))
-	m := s.Defer("a", []Item[int]{{1, 1}}, 10*time.Millisecond)
+	m := s.Defer("a", []Item[int]{{Value: 1, Size: 1}}, 10*time.Millisecond)
 	require.Len(t, m.Park, 1, "an open lane lets nothing wait")
 	s.pass(10 * time.Millisecond)
 	require.Equal(t, Start, s.arrive("a", 1))
@@ -326,9 +326,9 @@ func TestWhatWaitsIsBoundedOverAllLanes(t *testing.T) {
 	b := set(t, Options{MaxBytes: 100})
 	b.known("a", Limits{InFlight: 1})
 	require.Equal(t, Start, b.arrive("a", 1))
-	place, _ := b.Arrive("a", Item[int]{1, 99}, false)
+	place, _ := b.Arrive("a", Item[int]{Value: 1, Size: 99}, false)
 	require.Equal(t, Wait, place)
-	place, _ = b.Arrive("a", Item[int]{1, 2}, false)
+	place, _ = b.Arrive("a", Item[int]{Value: 1, Size: 2}, false)
 	require.Equal(t, Park, place)
 }
 
@@ -365,7 +365,7 @@ func TestNothingIsLostInALane(t *testing.T) {
 			switch n := random.IntN(10); {
 			case n < 5:
 				next++
-				switch place, _ := s.Arrive(id, Item[int]{next, 1}, false); place {
+				switch place, _ := s.Arrive(id, Item[int]{Value: next, Size: 1}, false); place {
 				case Start:
 					running[id] = append(running[id], next)
 				case Wait:
@@ -381,7 +381,7 @@ func TestNothingIsLostInALane(t *testing.T) {
 				first := running[id][0]
 				running[id] = running[id][1:]
 				waiting++
-				take(id, s.Defer(id, []Item[int]{{first, 1}}, 50*time.Millisecond))
+				take(id, s.Defer(id, []Item[int]{{Value: first, Size: 1}}, 50*time.Millisecond))
 			}
 			s.woken(running, &waiting, &parked)
 			require.LessOrEqual(t, len(running[id]), 3)

@@ -41,6 +41,7 @@ type Source struct {
 	now     func() time.Time
 	kept    *lru.Cache[key, kept]
 	flight  singleflight.Group
+	counts  counts
 }
 
 // key is a digest of all that a token hangs on, the client's secret included: who changes any of it gets another token.
@@ -60,7 +61,7 @@ func New(gateway Gateway, now func() time.Time) *Source {
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
-	return &Source{gateway: gateway, now: now, kept: cache}
+	return &Source{gateway: gateway, now: now, kept: cache, counts: newCounts()}
 }
 
 // Token returns the access token for a subscription's callbacks, "" if it wants none. All who wait for the same token share one
@@ -71,8 +72,10 @@ func (s *Source) Token(ctx context.Context, sub *contract.Subscription, timeouts
 	}
 	k := keyOf(sub.Auth)
 	if found, ok := s.kept.Get(k); ok && s.now().Before(found.until) {
+		s.counts.hits.Inc()
 		return found.result()
 	}
+	s.counts.misses.Inc()
 	fetched := s.flight.DoChan(string(k[:]), func() (any, error) { return s.fetch(ctx, k, sub, timeouts) })
 	timer := time.NewTimer(gateway.Most(timeouts)) // somebody else's request may have more time than ours
 	defer timer.Stop()
@@ -100,6 +103,7 @@ func (s *Source) fetch(ctx context.Context, k key, sub *contract.Subscription, t
 		return found, nil // the request before this one ended just now
 	}
 	token, life, err := s.request(ctx, sub, timeouts)
+	s.counts.request(err)
 	now := s.now()
 	entry := kept{token: token, got: now, until: now.Add(untilRenewal(life))}
 	if err != nil {

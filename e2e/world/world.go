@@ -25,6 +25,7 @@ import (
 type Stack struct {
 	GatewayURL, AdminURL, AdminToken, AMQPURL, RedisURL            string
 	CallbackMetricsURL, ListenerMetricsURL, SubscriptionMetricsURL string
+	RunnerMetricsURL                                               string
 }
 
 // ReadStack reads an env file of KEY=value lines.
@@ -43,7 +44,7 @@ func ReadStack(path string) (Stack, error) {
 	s := Stack{
 		GatewayURL: values["GATEWAY_URL"], AdminURL: values["ADMIN_URL"], AdminToken: values["ADMIN_TOKEN"],
 		AMQPURL: values["AMQP_URL"], RedisURL: values["REDIS_URL"], CallbackMetricsURL: values["CALLBACK_METRICS_URL"],
-		ListenerMetricsURL: values["LISTENER_METRICS_URL"], SubscriptionMetricsURL: values["SUBSCRIPTION_METRICS_URL"],
+		ListenerMetricsURL: values["LISTENER_METRICS_URL"], SubscriptionMetricsURL: values["SUBSCRIPTION_METRICS_URL"], RunnerMetricsURL: values["RUNNER_METRICS_URL"],
 	}
 	if s.GatewayURL == "" || s.AdminURL == "" || s.AMQPURL == "" {
 		return Stack{}, fmt.Errorf("%s lacks GATEWAY_URL, ADMIN_URL or AMQP_URL: run make up", path)

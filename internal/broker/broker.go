@@ -20,7 +20,20 @@ type Link struct {
 }
 
 // New makes a link. It does not connect yet: see Run.
-func New(url string, options rabbit.Options) *Link { return &Link{url: url, options: options} }
+func New(url string, options rabbit.Options) *Link {
+	if options.Metrics == nil {
+		options.Metrics = rabbit.NewMetrics()
+	}
+	return &Link{url: url, options: options}
+}
+
+// Metrics are those of the connection, whether it is there or not.
+func (l *Link) Metrics() *rabbit.Metrics { return l.options.Metrics }
+
+// Watch shows in the metrics how much waits in queues, until ctx ends; see rabbit.Watch.
+func (l *Link) Watch(ctx context.Context, queues ...string) error {
+	return rabbit.Watch(ctx, l.url, l.options, queues...)
+}
 
 // Run connects, waiting for the broker as long as it takes, lets use work with the connection and closes it. It returns what
 // use returns, nil if ctx ends first, or an error that no waiting mends: a malformed URL, another topology on the broker.

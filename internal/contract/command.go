@@ -20,6 +20,7 @@ const (
 	commandFirst        = "x-webhook-first"
 	commandReplay       = "x-webhook-replay"
 	commandOrdered      = "x-webhook-ordered"
+	commandPublished    = "x-webhook-published"
 )
 
 // maxAttempt is the most attempts of a delivery, all its replays included.
@@ -44,7 +45,17 @@ type Command struct {
 	Ordered bool
 	// Created is when the delivery came to be; milliseconds count.
 	Created time.Time
-	Event   *event.Event
+	// Published is when the event was published, as far as that is known and was before Created; milliseconds count.
+	Published time.Time
+	Event     *event.Event
+}
+
+// Begun is from when on a consumer waits for the delivery.
+func (c Command) Begun() time.Time {
+	if !c.Published.IsZero() && c.Published.Before(c.Created) {
+		return c.Published
+	}
+	return c.Created
 }
 
 // NewCommand asks for the first attempt of an event's delivery to a subscription.
@@ -85,6 +96,9 @@ func (c Command) Encode() (contentType string, headers map[string]any, body []by
 	if c.Ordered {
 		headers[commandOrdered] = true
 	}
+	if !c.Published.IsZero() {
+		headers[commandPublished] = c.Published.UnixMilli()
+	}
 	return c.Event.DataContentType(), headers, c.Event.DataEncoded
 }
 
@@ -102,7 +116,7 @@ func DecodeCommand(contentType string, headers map[string]any, body []byte) (Com
 		Delivery: text(headers, commandDelivery), Subscription: text(headers, commandSubscription),
 		Resource: text(headers, commandResource), Attempt: int(number(headers, commandAttempt)),
 		First: max(1, int(number(headers, commandFirst))), Replay: text(headers, commandReplay),
-		Created: moment(headers, commandCreated), Event: e,
+		Created: moment(headers, commandCreated), Published: moment(headers, commandPublished), Event: e,
 	}
 	c.Ordered, _ = headers[commandOrdered].(bool)
 	if c.Delivery == "" || c.Subscription == "" || c.Resource == "" {

@@ -11,6 +11,8 @@ import (
 type Cache struct {
 	filters    *lru.Cache[string, compiled[*Filter]]
 	transforms *lru.Cache[string, compiled[*Transform]]
+
+	ofFilters, ofTransforms lookups
 }
 
 type compiled[T any] struct {
@@ -22,20 +24,25 @@ type compiled[T any] struct {
 func NewCache(size int) *Cache {
 	filters, _ := lru.New[string, compiled[*Filter]](max(1, size))       // fails for a size below one only
 	transforms, _ := lru.New[string, compiled[*Transform]](max(1, size)) // likewise
-	return &Cache{filters, transforms}
+	return &Cache{filters: filters, transforms: transforms}
 }
 
 // Filter compiles a filter, checked against no data, unless it is there.
-func (c *Cache) Filter(text string) (*Filter, error) { return through(c.filters, text, CompileFilter) }
+func (c *Cache) Filter(text string) (*Filter, error) {
+	return through(c.filters, &c.ofFilters, text, CompileFilter)
+}
 
 // Transform compiles a transform, checked against no data, unless it is there.
 func (c *Cache) Transform(text string) (*Transform, error) {
-	return through(c.transforms, text, CompileTransform)
+	return through(c.transforms, &c.ofTransforms, text, CompileTransform)
 }
 
-func through[T any](cache *lru.Cache[string, compiled[T]], text string, compile func(string, *Data) (T, error)) (T, error) {
+func through[T any](cache *lru.Cache[string, compiled[T]], counted *lookups, text string, compile func(string, *Data) (T, error)) (T, error) {
 	found, ok := cache.Get(text)
-	if !ok {
+	if ok {
+		counted.hits.Add(1)
+	} else {
+		counted.misses.Add(1)
 		found.made, found.err = compile(text, nil)
 		cache.Add(text, found)
 	}

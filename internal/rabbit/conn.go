@@ -28,9 +28,14 @@ type Options struct {
 	Name string
 	// Log may be nil.
 	Log *zap.Logger
+	// Guest neither declares the topology nor waits for the broker: for who only publishes, and may not configure. What is not there
+	// shows when something is published to it.
+	Guest bool
 	// TLS makes the connections where the URL says amqps; with the system's authorities unless it is set. Where it shows a
 	// certificate and the URL has no user, the broker takes the user from the certificate (SASL EXTERNAL).
 	TLS *tlsconf.Client
+	// Metrics is what counts, for several connections of a process together; may be nil.
+	Metrics *Metrics
 }
 
 // Conn is a broker, its topology declared. Publishing and every Consume have a TCP connection of
@@ -38,12 +43,13 @@ type Options struct {
 // publish, and acknowledgements would be stuck behind.
 type Conn struct {
 	to        endpoint
+	guest     bool
 	names     Names
 	name      string
 	log       *zap.Logger
 	link      *link // for publishing; keeps the topology
 	publisher *Publisher
-	frames    *frameCounter
+	metrics   *Metrics
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -52,21 +58,26 @@ type Conn struct {
 	consumers map[*consumer]*link // nil until it is connected
 }
 
-// Open connects and declares the topology. While the broker can't be reached it tries until ctx
-// ends; an exchange or queue that exists with other properties is an error at once. After that the
+// Open connects and declares the topology, unless it is for a guest. While the broker can't be reached it tries until ctx
+// ends, for a guest once; an exchange or queue that exists with other properties is an error at once. After that the
 // connection recovers by itself, for ever, until Close.
 func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	to, err := endpointOf(url, o.TLS)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{to: to, names: NamesFor(o.Namespace), name: o.Name, log: o.Log, frames: &frameCounter{}, consumers: map[*consumer]*link{}}
+	c := &Conn{to: to, guest: o.Guest, names: NamesFor(o.Namespace), name: o.Name, log: o.Log, metrics: o.Metrics, consumers: map[*consumer]*link{}}
 	if c.log == nil {
 		c.log = zap.NewNop()
 	}
+	if c.metrics == nil {
+		c.metrics = NewMetrics()
+	}
 	l, err := c.connect(ctx, func() (*link, func(*amqp.Connection) error) {
-		l := &link{name: c.name, log: c.log, frames: c.frames}
-		l.restored = func() { c.insistOnArchive(l.ctx) }
+		l := &link{name: c.name, label: publishing, log: c.log, metrics: c.metrics}
+		if !c.guest {
+			l.restored = func() { c.insistOnArchive(l.ctx) }
+		}
 		return l, func(conn *amqp.Connection) (err error) {
 			if _, err = c.topologyChannel(conn); err != nil {
 				return err
@@ -80,6 +91,9 @@ func Open(ctx context.Context, url string, o Options) (*Conn, error) {
 	}
 	c.link = l
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if c.guest {
+		return c, nil
+	}
 	switch err := c.declareArchive(ctx); {
 	case errors.Is(err, errTopology):
 		return nil, errors.Join(err, c.Close())
@@ -123,9 +137,10 @@ func (c *Conn) connect(ctx context.Context, prepare func() (*link, func(*amqp.Co
 		if err == nil {
 			return l, nil
 		}
-		if errors.Is(err, errTopology) {
+		if errors.Is(err, errTopology) || c.guest {
 			return nil, err
 		}
+		c.metrics.failures.WithLabelValues(l.label).Inc()
 		c.log.Warn("broker: can't connect, trying again", zap.String("connection", l.name), zap.Error(err))
 		if ctxErr := pause(ctx, attempt); ctxErr != nil {
 			return nil, fmt.Errorf("%w (%w)", err, ctxErr)
@@ -139,6 +154,9 @@ func (c *Conn) topologyChannel(conn *amqp.Connection) (*amqp.Channel, error) {
 	ch, err := conn.Channel()
 	if err != nil {
 		return nil, fmt.Errorf("opening a channel: %w", err)
+	}
+	if c.guest {
+		return ch, nil
 	}
 	return ch, c.names.declare(ch)
 }
@@ -181,7 +199,7 @@ func (c *Conn) Close() error {
 
 // Frames is how many AMQP frames were sent and received, over all connections.
 func (c *Conn) Frames() (sent, received uint64) {
-	return c.frames.sent.Load(), c.frames.received.Load()
+	return c.metrics.frames.sent.Load(), c.metrics.frames.received.Load()
 }
 
 func (c *Conn) track(consumer *consumer, l *link) {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
 
@@ -157,6 +158,8 @@ type consumer struct {
 	conn  *link
 	ch    *amqp.Channel
 
+	taken, redelivered prometheus.Counter
+
 	ready chan *Delivery
 	pacer batch.Pacer   // the handler's goroutine alone knows it
 	stop  chan struct{} // closed when no more deliveries are wanted
@@ -176,7 +179,8 @@ func newConsumer(queue string, o ConsumeOptions, log *zap.Logger) *consumer {
 
 // link prepares a connection for the consumer alone.
 func (k *consumer) link(c *Conn) (*link, func(*amqp.Connection) error) {
-	k.conn = &link{name: c.name + " consuming " + k.queue, log: c.log, frames: c.frames}
+	k.conn = &link{name: c.name + " consuming " + k.queue, label: c.names.label(k.queue), log: c.log, metrics: c.metrics}
+	k.taken, k.redelivered = c.metrics.taken.WithLabelValues(k.conn.label), c.metrics.redelivered.WithLabelValues(k.conn.label)
 	k.conn.stop, k.conn.before, k.conn.after = k.endSession, k.forget, k.subscribe
 	return k.conn, func(conn *amqp.Connection) (err error) {
 		// The topology too: the queue may have gone with the broker's disk, and this connection may
@@ -237,6 +241,9 @@ func (k *consumer) endSession() {
 // pump moves a session's deliveries until the library closes the channel.
 func (k *consumer) pump(s *session, deliveries <-chan amqp.Delivery) {
 	for d := range deliveries {
+		if d.Redelivered {
+			k.redelivered.Inc()
+		}
 		m := &Delivery{Message: messageOf(&d), Redelivered: d.Redelivered, tag: d.DeliveryTag, session: s, consumer: k}
 		select {
 		case <-s.over: // the broker delivers it again
@@ -370,6 +377,7 @@ func (k *consumer) drain(closed context.Context) error {
 }
 
 func (k *consumer) hand(n int) {
+	k.taken.Add(float64(n))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.outstanding += n

@@ -40,8 +40,10 @@ var ErrUnavailable = errors.New("broker unavailable")
 //     of recovery and not two that can run at the same time.
 type link struct {
 	name string
-	log  *zap.Logger
-	conn *amqp.Connection
+	// label is what metrics call it.
+	label string
+	log   *zap.Logger
+	conn  *amqp.Connection
 
 	// before and after run around the library's recovery of the topology; stop when it is lost.
 	before, stop func()
@@ -65,7 +67,7 @@ type link struct {
 	recoverMu  sync.Mutex
 	recovering bool
 
-	frames   *frameCounter
+	metrics  *Metrics
 	socketMu sync.Mutex
 	socket   *socket
 }
@@ -131,7 +133,7 @@ func (l *link) dialSocket(to endpoint, network, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newSocket(c, l.frames)
+	s := newSocket(c, &l.metrics.frames)
 	// The library lifts it once the connection is open.
 	if err := s.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
 		_ = c.Close()
@@ -179,11 +181,19 @@ func (l *link) watchBlocked(blocks <-chan amqp.Blocking) {
 	for b := range blocks {
 		if b.Active {
 			l.log.Warn("broker: publishers are blocked", zap.String("reason", b.Reason))
-			l.blocked.Store(&b.Reason)
+			l.block(&b.Reason)
 		} else {
 			l.log.Info("broker: publishers are unblocked")
-			l.blocked.Store(nil)
+			l.block(nil)
 		}
+	}
+}
+
+// block notes why the broker blocks publishers; nil: it does not.
+func (l *link) block(reason *string) {
+	l.blocked.Store(reason)
+	if l.label == publishing {
+		l.metrics.blocks(reason != nil)
 	}
 }
 
@@ -195,7 +205,8 @@ func (l *link) rise(first bool) {
 		return
 	}
 	l.up, l.lost = true, make(chan struct{})
-	l.blocked.Store(nil) // a new connection is told anew
+	l.metrics.up.WithLabelValues(l.label).Set(1)
+	l.block(nil) // a new connection is told anew
 }
 
 // fall marks the link lost and returns once nobody writes to it any more.
@@ -206,6 +217,7 @@ func (l *link) fall(cause error) {
 	if l.up {
 		l.up, l.cause = false, cause
 		close(l.lost)
+		l.metrics.fell(l.label, errors.Is(cause, ErrClosed))
 	}
 	if l.stop != nil {
 		l.stop()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -20,6 +21,8 @@ const (
 	HeaderReason = "x-webhook-reason"
 	// HeaderDue is the time a delayed message is meant for, in Unix milliseconds.
 	HeaderDue = "x-webhook-due"
+	// HeaderPublished is the time at which an event was published, in Unix milliseconds. Producers may set it; ours do.
+	HeaderPublished = "x-webhook-published"
 )
 
 // maxReason bounds HeaderReason, in bytes: headers have to fit into one AMQP frame.
@@ -67,6 +70,27 @@ func NamesFor(namespace string) Names {
 func (n Names) Delay(step time.Duration) string {
 	return fmt.Sprintf("%s%d", n.delay, step.Milliseconds())
 }
+
+// label is a queue's name in metrics: the namespace is the same for all.
+func (n Names) label(queue string) string {
+	return strings.TrimPrefix(queue, strings.TrimSuffix(n.Events, "events"))
+}
+
+// OfEvents are the queues whose depths the listener watches, OfCallbacks those of the callback service, OfOperators those that
+// only people empty.
+func (n Names) OfEvents() []string { return []string{n.Events, n.Replays, n.Archive} }
+
+// OfCallbacks are the callback service's; see OfEvents.
+func (n Names) OfCallbacks() []string {
+	queues := []string{n.Commands, n.Bulk}
+	for _, step := range delaySteps {
+		queues = append(queues, n.Delay(step))
+	}
+	return queues
+}
+
+// OfOperators are those that only people empty; see OfEvents.
+func (n Names) OfOperators() []string { return []string{n.Dead, n.Operations} }
 
 // ToEvents addresses a message to the events exchange; the key is the resource, then anything.
 func (n Names) ToEvents(key string, m Message) Message {
@@ -147,6 +171,24 @@ func (n Names) ToArchive(m Message) Message {
 func (m Message) Due() (time.Time, bool) {
 	ms, ok := m.Headers[HeaderDue].(int64)
 	return time.UnixMilli(ms), ok
+}
+
+const (
+	// coarse is by how much the property timestamp, which has whole seconds, may be off for all that is measured with it.
+	coarse = 2 * time.Second
+	// oldest is the age from which on a time of publishing is taken for something else.
+	oldest = 7 * 24 * time.Hour
+)
+
+// Published is when a message that was taken now was published: by HeaderPublished, or by the property timestamp where that was
+// long enough ago for its whole seconds; false if nobody said so, or it can't be.
+func (m Message) Published(now time.Time) (time.Time, bool) {
+	if ms, ok := m.Headers[HeaderPublished].(int64); ok {
+		at := time.UnixMilli(ms)
+		return at, !at.After(now) && now.Sub(at) < oldest
+	}
+	age := now.Sub(m.Timestamp)
+	return m.Timestamp, !m.Timestamp.IsZero() && age >= coarse && age < oldest
 }
 
 // With returns the message with one more header, leaving the original's map alone.

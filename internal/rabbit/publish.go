@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -84,7 +85,10 @@ func (p *Publisher) Publish(ctx context.Context, messages ...Message) error {
 			return fmt.Errorf("publishing: %w", err)
 		}
 	}
-	if err := p.publish(ctx, messages); err != nil {
+	begin := time.Now()
+	err := p.publish(ctx, messages)
+	p.link.metrics.tried(len(messages), time.Since(begin), err)
+	if err != nil {
 		return fmt.Errorf("publishing %d message(s): %w", len(messages), err)
 	}
 	return nil

@@ -393,7 +393,7 @@ func TestAConnectionThatIsLostRightAfterItsHandshakeIsLetGoOfAtOnce(t *testing.T
 		t.Fatal(err)
 	}
 	for range 3 {
-		l, start := &link{name: t.Name(), log: zap.NewNop(), frames: &frameCounter{}}, time.Now()
+		l, start := &link{name: t.Name(), log: zap.NewNop(), metrics: NewMetrics()}, time.Now()
 		err := l.dial(background(t), to, func(conn *amqp.Connection) error { _, err := conn.Channel(); return err })
 		if err == nil || time.Since(start) > closeTimeout {
 			t.Fatalf("after %v: %v", time.Since(start), err)

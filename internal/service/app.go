@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/metrics"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
@@ -39,12 +39,11 @@ type stop struct {
 	run  func(context.Context) error
 }
 
-// New makes an App. Its metrics start with the process's own.
+// New makes an App. Its metrics start with the process's own, and with what makes it ready.
 func New(log *zap.Logger) *App {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry := metrics.NewRegistry()
 	app := &App{Log: log, Metrics: registry, Health: &Health{}, Bounds: DefaultBounds, cut: newCut(), failure: make(chan error, 1)}
-	registry.MustRegister(app.cut)
+	registry.MustRegister(app.cut, app.Health)
 	return app
 }
 

@@ -98,7 +98,7 @@ func Open(o Options) (*Store, error) {
 	opts.MaxRetries = 1
 	opts.ContextTimeoutEnabled = true
 	s := &Store{rdb: redis.NewClient(opts), key: keys{o.Namespace}, keyring: o.Keyring,
-		service: o.Service, audited: cmp.Or(o.AuditEntries, mostAudited), maxSubscriptions: o.MaxSubscriptions}
+		exchanged: traffic{took: newTook()}, service: o.Service, audited: cmp.Or(o.AuditEntries, mostAudited), maxSubscriptions: o.MaxSubscriptions}
 	s.rdb.AddHook(&s.exchanged)
 	return s, nil
 }

@@ -34,6 +34,7 @@ type sources struct {
 	client *http.Client
 	now    func() time.Time
 	log    *zap.Logger
+	counts *counts
 	byURL  sync.Map // URL → *source
 
 	// stop ends the fetches under way, which running counts.
@@ -44,9 +45,9 @@ type sources struct {
 	running sync.WaitGroup
 }
 
-func newSources(now func() time.Time, log *zap.Logger) *sources {
+func newSources(now func() time.Time, log *zap.Logger, c *counts) *sources {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &sources{client: client(), now: now, log: log, ctx: ctx, stop: cancel}
+	return &sources{client: client(), now: now, log: log, counts: c, ctx: ctx, stop: cancel}
 }
 
 // client follows no redirect: the keys come from where the administrator said. It keeps no connection, which it would not
@@ -193,6 +194,7 @@ func (s *source) fetch(began time.Time) {
 	} else if err == nil {
 		set, err = s.parse(raw)
 	}
+	s.pool.counts.fetched(err)
 	if err == nil {
 		s.last.Store(&fetched{set, string(raw), began})
 	} else {

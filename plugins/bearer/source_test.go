@@ -175,7 +175,7 @@ func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestASilentIssuerHoldsACallUpForABoundedTimeAndTheNextOneNotAtAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newSources(time.Now, zap.NewNop())
+		p := newSources(time.Now, zap.NewNop(), newCounts())
 		p.client = &http.Client{Transport: silent{}}
 		defer p.close()
 		began := time.Now()
@@ -191,7 +191,7 @@ func TestASilentIssuerHoldsACallUpForABoundedTimeAndTheNextOneNotAtAll(t *testin
 
 func TestACallThatEndsWaitsNoLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newSources(time.Now, zap.NewNop())
+		p := newSources(time.Now, zap.NewNop(), newCounts())
 		p.client = &http.Client{Transport: silent{}}
 		defer p.close()
 		short, cancel := context.WithTimeout(ctx, time.Second)
@@ -205,7 +205,7 @@ func TestACallThatEndsWaitsNoLonger(t *testing.T) {
 
 func TestClosingEndsAFetchUnderWayAndStartsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newSources(time.Now, zap.NewNop())
+		p := newSources(time.Now, zap.NewNop(), newCounts())
 		p.client = &http.Client{Transport: silent{}}
 		flight := p.of("https://id.example/").renew()
 		synctest.Wait()

@@ -41,6 +41,7 @@ type Verifier struct {
 	sources   *sources
 	verified  *lru.Cache[[sha256.Size]byte, verified]
 	parser    *jwt.Parser
+	counts    *counts
 }
 
 // verified is a token whose signature and claims were good: with these settings, these keys, until then.
@@ -58,8 +59,9 @@ func NewVerifier(o Options) *Verifier {
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
+	c := newCounts()
 	return &Verifier{
-		allowHTTP: o.AllowHTTP, now: o.Now, sources: newSources(o.Now, o.Log), verified: cache,
+		allowHTTP: o.AllowHTTP, now: o.Now, sources: newSources(o.Now, o.Log, c), verified: cache, counts: c,
 		parser: jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation()),
 	}
 }
@@ -86,13 +88,16 @@ func (v *Verifier) Adopt(issuers *Issuers) error {
 // holds anything of the token.
 func (v *Verifier) Verify(ctx context.Context, issuers *Issuers, token string) (Identity, error) {
 	if len(token) > MaxToken {
+		v.counts.verified(&Refused{TooLong})
 		return Identity{}, refuse(TooLong)
 	}
 	hash := sha256.Sum256([]byte(token))
 	if known, ok := v.verified.Get(hash); ok && v.holds(ctx, known, issuers) {
+		v.counts.remembered.Inc()
 		return known.identity, nil
 	}
 	found, err := v.check(ctx, issuers, token)
+	v.counts.verified(err)
 	if err != nil {
 		return Identity{}, err // not remembered: a flood of made-up tokens pushes nobody's out
 	}

@@ -53,6 +53,7 @@ type Egress struct {
 	transport *http.Transport
 	clients   *clients
 	calls     *semaphore.Weighted
+	counts    *counts
 }
 
 // New makes an egress.
@@ -69,6 +70,7 @@ func New(o Options) *Egress {
 		transport: newTransport(dialer),
 		clients:   newClients(o.Certificates, dialer),
 		calls:     semaphore.NewWeighted(o.MaxCalls),
+		counts:    newCounts(),
 	}
 }
 
@@ -93,6 +95,7 @@ type answer struct {
 func (e *Egress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := &inbound{from: r.Body}
 	a := e.answer(r, body)
+	e.counts.end(a)
 	_ = body.Close()
 	if body.broken.Load() {
 		panic(http.ErrAbortHandler) // the gateway hung up: whatever happened is not the endpoint's doing
@@ -115,6 +118,8 @@ func (e *Egress) answer(r *http.Request, body *inbound) answer {
 		return failure(contract.OutcomeOverloaded, "")
 	}
 	defer e.calls.Release(1)
+	e.counts.inFlight.Inc()
+	defer e.counts.inFlight.Dec()
 	return e.call(r, body, grant)
 }
 
@@ -123,7 +128,9 @@ func (e *Egress) call(r *http.Request, body *inbound, grant pass.Grant) answer {
 	ctx, watch, extend, end := begin(r.Context(), limitsOf(grant.Timeouts))
 	defer end()
 	a := e.exchange(ctx, r, body, grant, extend)
-	a.timings = watch.read().Encode()
+	spent := watch.read()
+	e.counts.timed(spent)
+	a.timings = spent.Encode()
 	return a
 }
 

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/hop"
+	"github.com/apisix-webhooks/apisix-webhooks/plugins/bind"
 )
 
 const (
@@ -31,9 +32,6 @@ func newFront(handler http.Handler, log *zap.Logger) *hop.Server {
 		IdleTimeout: keepAlive, MaxHead: maxHeaderBytes, MaxConns: maxConns,
 	}
 }
-
-// bindEvery is how long to wait between tries to get the port.
-const bindEvery = 50 * time.Millisecond
 
 // Server keeps an Egress on its port.
 type Server struct {
@@ -64,7 +62,9 @@ func (s *Server) Ready() bool { return s.ready.Load() }
 
 func (s *Server) run(ctx context.Context) {
 	defer close(s.done)
-	listener, err := s.listen(ctx)
+	listener, err := bind.Listen(ctx, s.address, func(err error) {
+		s.log.Warn("the egress waits for its port: callbacks are refused until then", zap.Error(err))
+	})
 	if err != nil {
 		return // shut down before the port was free
 	}
@@ -74,26 +74,6 @@ func (s *Server) run(ctx context.Context) {
 		s.log.Error("the egress ended: callbacks are refused", zap.Error(err))
 	}
 	s.ready.Store(false)
-}
-
-func (s *Server) listen(ctx context.Context) (net.Listener, error) {
-	ticker := time.NewTicker(bindEvery)
-	defer ticker.Stop()
-	var lc net.ListenConfig
-	for try := 0; ; try++ {
-		listener, err := lc.Listen(ctx, "tcp", s.address)
-		if err == nil {
-			return listener, nil
-		}
-		if try == 0 {
-			s.log.Warn("the egress waits for its port: callbacks are refused until then", zap.Error(err))
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-ticker.C:
-		}
-	}
 }
 
 // Refuse makes Ready false while the port stays open, so that calls with a pass still get through.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
 	"github.com/apache/apisix-go-plugin-runner/pkg/plugin"
@@ -33,6 +34,7 @@ type Gate struct {
 	inFlight atomic.Int64
 	seen     seen
 	parsed   parsed
+	counts   *counts
 }
 
 // NewGate makes a gate. With a fault, what is wrong with the process's environment, it refuses every call.
@@ -40,7 +42,7 @@ func NewGate(log *zap.Logger, fault error) *Gate {
 	if fault != nil {
 		log.Error("every call is refused until the environment is right", zap.Error(fault))
 	}
-	return &Gate{log: log, fault: fault}
+	return &Gate{log: log, fault: fault, counts: newCounts()}
 }
 
 // OnConfig sets what is asked about each configuration that reads well, so that its needs are at hand before the first call; its
@@ -67,6 +69,7 @@ func (g *Gate) InFlight() int64 { return g.inFlight.Load() }
 
 // Plugin makes a handler into a plugin of the runner library.
 func (g *Gate) Plugin(name string, h Handler) plugin.Plugin {
+	g.counts.decided.Of(decided{name, decisionAllowed, noReason}) // there from the start, as zero
 	return &gated{gate: g, name: name, handler: h}
 }
 
@@ -101,26 +104,32 @@ func (p *gated) ParseConf(value []byte) (conf any, err error) {
 func (p *gated) RequestFilter(conf any, w http.ResponseWriter, r pkgHTTP.Request) {
 	p.gate.inFlight.Add(1)
 	defer p.gate.inFlight.Add(-1)
-	if refusal := p.run(conf, r); refusal != nil {
+	begin := time.Now()
+	refusal, decides := p.run(conf, r)
+	if decides {
+		p.gate.counts.decide(p.name, refusal, time.Since(begin))
+	}
+	if refusal != nil {
 		refusal.write(w)
 	}
 }
 
-func (p *gated) run(conf any, r pkgHTTP.Request) (refusal *Refusal) {
+// run decides, unless the call is somebody else's.
+func (p *gated) run(conf any, r pkgHTTP.Request) (refusal *Refusal, decides bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			p.gate.logPanic(p.name, v)
-			refusal = Refuse(http.StatusInternalServerError, "the gateway failed on this call")
+			refusal, decides = Refuse(http.StatusInternalServerError, "the gateway failed on this call"), true
 		}
 	}()
 	c, ok := conf.(Config)
 	if !ok || c.fault != nil || p.gate.fault != nil {
-		return RefuseAs(contract.KindNotSetUp, "the gateway is not set up: its log says why").With("Retry-After", "10")
+		return RefuseAs(contract.KindNotSetUp, "the gateway is not set up: its log says why").With("Retry-After", "10"), true
 	}
 	if !p.handler.Owns(r.Path()) {
-		return nil
+		return nil, false
 	}
-	return p.handler.Handle(c, r)
+	return p.handler.Handle(c, r), true
 }
 
 // logPanic logs each place that panics once: a call that can be repeated must not fill the disk.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,8 @@ type Set struct {
 	now    func() time.Time
 	seed   maphash.Seed
 	shards [shards]shard
+
+	repeated atomic.Uint64
 }
 
 // shard keeps the ids' hashes in two generations instead of a timer for each: once the younger is as old as an id can get, all
@@ -55,6 +58,7 @@ func (s *Set) Use(id string) error {
 	defer sh.mu.Unlock()
 	sh.turn(now, s.life)
 	if sh.has(h) {
+		s.repeated.Add(1)
 		return ErrUsed
 	}
 	if len(sh.young)+len(sh.old) >= s.most {

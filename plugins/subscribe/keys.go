@@ -32,6 +32,8 @@ type keyring struct {
 	now    func() time.Time
 	cache  *lru.Cache[question, answer]
 	flight singleflight.Group
+
+	counted lookups
 }
 
 // question is about a caller by the hash of a key, or else by the name or id of a consumer.
@@ -63,13 +65,16 @@ func (k *keyring) consumer(name, resource string, ttl time.Duration) (store.Acce
 
 func (k *keyring) answer(q question, ttl time.Duration) (store.Access, error) {
 	if a, ok := k.cache.Get(q); ok && k.now().Sub(a.asked) < ttl {
+		k.counted.hits.Add(1)
 		return a.access, nil
 	}
 	// No two questions read the same: neither a resource nor a hash has a slash in it.
 	found, err, _ := k.flight.Do(q.resource+"/"+q.keyHash+"/"+q.consumer, func() (any, error) { return k.ask(q) })
 	if err != nil {
+		k.counted.failures.Add(1)
 		return store.Access{}, fmt.Errorf("asking what a caller may do: %w", err)
 	}
+	k.counted.misses.Add(1)
 	return found.(store.Access), nil
 }
 

@@ -1,8 +1,6 @@
 package subscribe
 
 import (
-	"net/http"
-
 	pkgHTTP "github.com/apache/apisix-go-plugin-runner/pkg/http"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -23,7 +21,7 @@ func (h *Handler) letKnown(c filter.Config, r pkgHTTP.Request, path string) *fil
 		return refusal
 	}
 	if who.identity.Narrowed {
-		return filter.Refuse(http.StatusForbidden, "a link to the portal is for all that a consumer may do, and the token only for the grants that it names: use an API key")
+		return filter.RefuseAs(contract.KindTokenGrant, "a link to the portal is for all that a consumer may do, and the token only for the grants that it names: use an API key")
 	}
 	return h.vouch(r, path, contract.Caller{Consumer: who.Consumer, Resource: path, Action: contract.ActionPortal})
 }

@@ -66,4 +66,5 @@ compose_env() {
   env_line CALLBACK_METRICS_URL "http://127.0.0.1:$(dotenv CALLBACK_METRICS_PORT 8084)/metrics"
   env_line LISTENER_METRICS_URL "http://127.0.0.1:$(dotenv LISTENER_METRICS_PORT 8083)/metrics"
   env_line SUBSCRIPTION_METRICS_URL "$admin/metrics"
+  env_line RUNNER_METRICS_URL "http://127.0.0.1:$(dotenv RUNNER_METRICS_PORT 8085)/metrics"
 }

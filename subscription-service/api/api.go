@@ -92,7 +92,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, reach, o.Publisher, o.Names, o.Now}.register(description)
 	explanations{o.Store, o.Archive, o.Names, o.Now, semaphore.NewWeighted(mostSearches)}.register(description)
-	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics), meter}.register(description)
+	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics), meter, newAccepted(o.Metrics), o.Now}.register(description)
 	descriptions{o.Store, o.Names}.register(description)
 	resources{o.Store, o.Catalogue}.register(description)
 	consumers{o.Store, o.Now, meter}.register(description)

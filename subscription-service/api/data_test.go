@@ -3,6 +3,7 @@ package api_test
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -34,6 +35,10 @@ func TestDataIsPublishedByteForByteFromEachHTTPMode(t *testing.T) {
 				require.Equal(t, []string{"e1", "/data", "order.created", c.ContentType, c.Data},
 					[]string{e.ID(), e.Source(), e.Type(), e.DataContentType(), string(e.DataEncoded)})
 				want := rabbit.EventMessage(e)
+				at, told := m.Published(time.Now())
+				require.True(t, told, "when it was published")
+				require.WithinDuration(t, time.Now(), at, time.Minute)
+				delete(m.Headers, rabbit.HeaderPublished)
 				require.Equal(t, []any{want.ContentType, want.Headers, string(want.Body)}, []any{m.ContentType, m.Headers, string(m.Body)})
 			})
 		}

@@ -52,16 +52,16 @@ func entitled(from *store.Store, next http.Handler) http.Handler {
 		consumer, err := from.Consumer(ctx, id)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			writeProblem(w, contract.NewProblem(http.StatusUnauthorized, "the caller is no consumer any more"))
+			writeProblem(w, contract.KindUnauthorized.Problem("the caller is no consumer any more"))
 			return
 		case err != nil:
 			recordOf(ctx).err = err
-			writeProblem(w, contract.NewProblem(http.StatusServiceUnavailable, storeAway(recordOf(ctx))))
+			writeProblem(w, contract.KindStoreUnavailable.Problem(storeAway(recordOf(ctx))))
 			return
 		}
 		caller, ok := entitlement(consumer, r)
 		if !ok {
-			writeProblem(w, contract.NewProblem(http.StatusForbidden, "you have no grant for this: ask the administrator for one"))
+			writeProblem(w, contract.KindNoGrant.Problem("you have no grant for this: ask the administrator for one"))
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerKey{}, caller)))
@@ -84,7 +84,7 @@ func listed(admins Admins, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := through(r.Context())
 		if !admins.Has(name) {
-			writeProblem(w, contract.NewProblem(http.StatusUnauthorized, "the caller is no admin any more"))
+			writeProblem(w, contract.KindUnauthorized.Problem("the caller is no admin any more"))
 			return
 		}
 		recordOf(r.Context()).admin = name

@@ -26,6 +26,8 @@ type events struct {
 	catalogue  *catalogue.Catalogue
 	violations *catalogue.Violations
 	meter      *meter
+	accepted   *accepted
+	now        func() time.Time
 }
 
 const (
@@ -93,16 +95,18 @@ func (e events) publish(ctx context.Context, in *eventRequest) (*struct{}, error
 	if err := e.publisher.Publish(ctx, messages...); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
+	e.accepted.count(callerOf(ctx).Resource, len(messages))
 	return nil, nil
 }
 
 // messages are the events as a producer on RabbitMQ would send them: all, or an error that names those which can't be sent.
 func (e events) messages(resource string, got received) ([]rabbit.Message, error) {
-	messages := make([]rabbit.Message, len(got.events))
+	messages, now := make([]rabbit.Message, len(got.events)), e.now().UnixMilli()
 	var faults []error
 	for i, ev := range got.events {
 		key := resource + "." + ev.Type()
 		messages[i] = e.names.ToEvents(key, rabbit.EventMessage(ev))
+		messages[i].Headers[rabbit.HeaderPublished] = now // the map is this message's own
 		if len(key) > maxKey {
 			faults = append(faults, fault(got.place(i, "type"), fmt.Sprintf("is too long: with the resource it may have %d bytes", maxKey-1)))
 		} else if messages[i].Check() != nil {

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/metrics"
 )
 
 // record is what is known of one request. It is filled along the way and logged once: never headers, never bodies.
@@ -40,23 +41,26 @@ func recordOf(ctx context.Context) *record {
 type observer struct {
 	log      *zap.Logger
 	now      func() time.Time
-	requests *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
+	requests *metrics.Kept[served, prometheus.Counter]
+	seconds  *metrics.Kept[served, prometheus.Observer]
+	inFlight prometheus.Gauge
 	limited  *prometheus.CounterVec
 }
 
-func newObserver(log *zap.Logger, metrics prometheus.Registerer, now func() time.Time) *observer {
+// served are the labels of a request.
+type served struct{ route, class string }
+
+func newObserver(log *zap.Logger, registry prometheus.Registerer, now func() time.Time) *observer {
 	labels := []string{"route", "class"}
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_http_requests_total", Help: "Requests by route and status class."}, labels)
+	seconds := prometheus.NewHistogramVec(metrics.Histogram("webhook_http_request_seconds", "Time to answer a request.", metrics.Calls), labels)
 	o := &observer{log: log, now: now,
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "webhook_http_requests_total", Help: "Requests by route and status class.",
-		}, labels),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "webhook_http_request_seconds", Help: "Time to answer a request.", Buckets: prometheus.DefBuckets,
-		}, labels),
-		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_limited_total", Help: "Calls refused by a limit."}, []string{"limit"}),
+		requests: metrics.Keep(func(s served) prometheus.Counter { return requests.WithLabelValues(s.route, s.class) }),
+		seconds:  metrics.Keep(func(s served) prometheus.Observer { return seconds.WithLabelValues(s.route, s.class) }),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "webhook_http_requests_in_flight", Help: "Requests that are being answered."}),
+		limited:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_limited_total", Help: "Calls refused by a limit."}, []string{"limit"}),
 	}
-	metrics.MustRegister(o.requests, o.seconds, o.limited)
+	registry.MustRegister(requests, seconds, o.inFlight, o.limited)
 	return o
 }
 
@@ -64,6 +68,8 @@ func newObserver(log *zap.Logger, metrics prometheus.Registerer, now func() time
 func (o *observer) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := o.now()
+		o.inFlight.Inc()
+		defer o.inFlight.Dec()
 		rec := &record{id: requestID(r), route: "none"}
 		answer := &statusWriter{ResponseWriter: w}
 		w.Header().Set("Cache-Control", "no-store") // answers are one caller's own, some with a secret
@@ -87,9 +93,9 @@ func (o *observer) crash(w *statusWriter, rec *record, fault any) {
 
 func (o *observer) done(r *http.Request, rec *record, status int, took time.Duration) {
 	class := strconv.Itoa(status/100) + "xx"
-	o.requests.WithLabelValues(rec.route, class).Inc()
+	o.requests.Of(served{rec.route, class}).Inc()
 	if !rec.stays {
-		o.seconds.WithLabelValues(rec.route, class).Observe(took.Seconds())
+		o.seconds.Of(served{rec.route, class}).Observe(took.Seconds())
 	}
 	if rec.limited != "" {
 		o.limited.WithLabelValues(rec.limited).Inc()

@@ -96,7 +96,7 @@ func listenerURL(ctx context.Context) string {
 
 func (p portalLinks) mint(ctx context.Context, base string, user contract.PortalUser) (*portalLinkAnswer, error) {
 	if base == "" {
-		return nil, huma.Error409Conflict("it is not known where the portal is: set WEBHOOK_PUBLIC_URL to the gateway's address as the world sees it")
+		return nil, problem(contract.KindConflict, "it is not known where the portal is: set WEBHOOK_PUBLIC_URL to the gateway's address as the world sees it")
 	}
 	answer := &portalLinkAnswer{}
 	answer.Body.ExpiresAt = moment(p.now().Add(contract.PortalLinkLife))

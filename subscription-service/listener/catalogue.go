@@ -43,7 +43,7 @@ func (l *Listener) judge(j *job, warn, refuse error) {
 	l.Metrics.violations.Count(j.resource, contract.SchemaWarn, warn)
 	l.Metrics.violations.Count(j.resource, contract.SchemaReject, refuse)
 	if refuse != nil {
-		j.reason = refuse.Error()
+		j.reason, j.dead = refuse.Error(), deadCatalogue
 		return
 	}
 	if warn != nil {

@@ -19,17 +19,20 @@ import (
 
 // job is one message of a batch on its way through the stages.
 type job struct {
-	message  rabbit.Message
-	event    *event.Event
-	vars     *expr.Vars
-	resource string
-	taken    time.Time // by the listener; milliseconds count
-	wanted   []store.Candidate
-	large    bool   // wanted by more than go in one line with other events; wanted is empty then
-	commands int    // how many are confirmed
-	again    bool   // its commands were published before, and it is in the archive
-	reason   string // why it is dead; "" while it is not
-	stuck    bool   // not even the dead letter can be sent
+	message   rabbit.Message
+	event     *event.Event
+	vars      *expr.Vars
+	resource  string
+	exists    bool      // the resource does
+	taken     time.Time // by the listener; milliseconds count
+	published time.Time // zero: not known
+	wanted    []store.Candidate
+	large     bool       // wanted by more than go in one line with other events; wanted is empty then
+	commands  int        // how many are confirmed
+	again     bool       // its commands were published before, and it is in the archive
+	reason    string     // why it is dead; "" while it is not
+	dead      deadReason // the same, in a word
+	stuck     bool       // not even the dead letter can be sent
 }
 
 // read never fails: what is no event gets the reason.
@@ -45,11 +48,12 @@ func read(messages []rabbit.Message, taken time.Time) []*job {
 func (j *job) read() {
 	j.resource, _, _ = strings.Cut(j.message.RoutingKey, ".")
 	if j.reason = refusal(j.message, j.resource); j.reason != "" {
+		j.dead = deadRefused
 		return
 	}
 	e, err := contract.ParseEvent(j.message.ContentType, j.message.Headers, j.message.Body)
 	if err != nil {
-		j.reason = err.Error()
+		j.reason, j.dead = err.Error(), deadUnreadable
 		return
 	}
 	j.event, j.vars = e, expr.NewVars(e)
@@ -114,16 +118,17 @@ func dropRepeated(jobs []*job, seen []bool) {
 
 func (j *job) match(view *index.View) {
 	if !view.Exists(j.resource) {
-		j.reason = fmt.Sprintf("resource %q does not exist: create it, or correct the routing key", j.resource)
+		j.reason, j.dead = fmt.Sprintf("resource %q does not exist: create it, or correct the routing key", j.resource), deadNoResource
 		return
 	}
+	j.exists = true
 	found, n := view.Match(j.resource, j.event.Type(), mostInLine)
 	j.wanted, j.large = found, n > mostInLine
 }
 
 func (j *job) command(wants store.Candidate) contract.Command {
 	c := contract.NewCommand(j.event, wants.Subscription, j.resource, j.taken)
-	c.Ordered = wants.Ordered
+	c.Ordered, c.Published = wants.Ordered, j.published
 	return c
 }
 
@@ -144,7 +149,7 @@ func (l *Listener) passes(j *job, c store.Candidate) bool {
 			return is
 		}
 	}
-	l.Metrics.filterErrors.WithLabelValues(j.resource).Inc()
+	l.Metrics.filterErrors.Of(j.label(l.Metrics)).Inc()
 	if line := l.Log.Check(zap.DebugLevel, "a filter can't be evaluated"); line != nil {
 		line.Write(zap.String("subscription", c.Subscription), zap.Error(err))
 	}

@@ -152,9 +152,9 @@ func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
 // handle takes a batch through the stages up to the confirmed publish. stop ends when no more tries are wanted; work ends when
 // what is under way must end too.
 func (l *Listener) handle(stop, work context.Context, messages []rabbit.Message) ([]*job, error) {
-	l.Metrics.batch.Observe(float64(len(messages)))
-	jobs := read(messages, l.Now().UTC().Truncate(time.Millisecond))
 	begin := l.Now()
+	jobs := read(messages, begin.UTC().Truncate(time.Millisecond))
+	l.Metrics.taken(jobs, begin)
 	if err := l.check(stop, jobs); err != nil {
 		return nil, err
 	}
@@ -170,19 +170,19 @@ func (l *Listener) handle(stop, work context.Context, messages []rabbit.Message)
 }
 
 func (l *Listener) count(job *job) {
-	result := "matched"
+	result := resultMatched
 	switch {
 	case job.stuck:
-		result = "stuck"
+		result = resultStuck
 	case job.reason != "":
-		result = "dead"
+		result = resultDead
 	case job.again:
-		result = "duplicate"
+		result = resultDuplicate
 		l.Log.Debug("an event came again", zap.String("source", contract.Printable(job.event.Source())), zap.String("id", contract.Printable(job.event.ID())))
 	case job.commands == 0: // nor is it a large one: those are finished once they have theirs
-		result = "unmatched"
+		result = resultUnmatched
 	}
-	l.Metrics.events.WithLabelValues(result).Inc()
+	l.Metrics.done(job, result)
 }
 
 // match looks up, for the whole batch at once, who may want the events and which were seen, and gives each event its own.

@@ -303,8 +303,8 @@ func TestOneLookupPerBatchAndBoundedPublishes(t *testing.T) {
 	require.Equal(t, 1, f.lookups)
 	require.Equal(t, maxPublish, f.largest)
 	f.commands(30 * 200)
-	require.InDelta(t, 6000, testutil.ToFloat64(f.listener.Metrics.commands), 0)
-	require.InDelta(t, 200, testutil.ToFloat64(f.listener.Metrics.events.WithLabelValues("matched")), 0)
+	require.InDelta(t, 6000, testutil.ToFloat64(f.listener.Metrics.commands.Of("orders")), 0)
+	require.InDelta(t, 200, testutil.ToFloat64(f.listener.Metrics.events.Of(eventKey{"orders", "matched"})), 0)
 }
 
 func TestDependenciesThatFail(t *testing.T) {
@@ -507,7 +507,7 @@ func TestWhatCanNotBeSentAtAll(t *testing.T) {
 	bad.Body = []byte(`"x"`)
 	require.Equal(t, []fate{done, bury, done}, f.listener.process(never(), never(), []rabbit.Message{someEvent(1), bad, someEvent(3)}))
 	f.commands(2)
-	require.InDelta(t, 1, testutil.ToFloat64(f.listener.Metrics.events.WithLabelValues("stuck")), 0)
+	require.InDelta(t, 1, testutil.ToFloat64(f.listener.Metrics.events.Of(eventKey{"orders", "stuck"})), 0)
 }
 
 func TestADeadLetterLeavesNobodyInLine(t *testing.T) {
@@ -541,7 +541,7 @@ func TestAnEventIsSeenOnceItsCommandsAreConfirmed(t *testing.T) {
 	require.Equal(t, first[0].Delivery, decode(t, f.commands(1))[0].Delivery, "the same delivery: the engine tells")
 	f.send(someEvent(1), someEvent(1))
 	f.commands(0)
-	require.InDelta(t, 2, testutil.ToFloat64(f.listener.Metrics.events.WithLabelValues("duplicate")), 0)
+	require.InDelta(t, 2, testutil.ToFloat64(f.listener.Metrics.events.Of(eventKey{"orders", "duplicate"})), 0)
 }
 
 func TestDeadLetterWithHeadersTooLong(t *testing.T) {
@@ -585,5 +585,5 @@ func TestAFilterThatCanNotBeEvaluatedIsNoMatchAndIsCounted(t *testing.T) {
 	f.subscribeIf("sub_no", "orders", `data.total == 1`)
 	f.send(binary("orders.a", "e1", "a", []byte(`{"total":2}`)))
 	require.Empty(t, f.commands(0))
-	require.InDelta(t, 2, testutil.ToFloat64(f.listener.Metrics.filterErrors.WithLabelValues("orders")), 0)
+	require.InDelta(t, 2, testutil.ToFloat64(f.listener.Metrics.filterErrors.Of("orders")), 0)
 }

@@ -172,7 +172,7 @@ func (l *Listener) sent(chunk []outgoing) {
 	for _, out := range chunk {
 		if out.kind == command {
 			out.job.commands++
-			l.Metrics.commands.Inc()
+			l.Metrics.commands.Of(out.job.label(l.Metrics)).Inc()
 		}
 	}
 }
@@ -182,7 +182,7 @@ func (l *Listener) tooLarge(stop, work context.Context, out outgoing, cause erro
 	if out.kind == deadLetter {
 		return l.deadTooLarge(stop, work, out.job)
 	}
-	out.job.reason = "the event's attributes are too long for a callback command: " + cause.Error()
+	out.job.reason, out.job.dead = "the event's attributes are too long for a callback command: "+cause.Error(), deadTooLarge
 	return l.leave(stop, work, out.place) // the dead letters are next
 }
 

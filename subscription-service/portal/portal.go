@@ -105,7 +105,35 @@ func (s *site) routes() {
 // consumerRoutes lists the pages of consumers.
 func (s *site) consumerRoutes() {
 	const resource = "/portal/resources/{resource}"
-	s.consumer("GET "+resource+"/{$}", listSubscriptions)
+	const one = resource + "/subscriptions/{id}"
+	for pattern, page := range map[string]func(*visit) error{
+		"GET " + resource + "/{$}":    listSubscriptions,
+		"GET " + resource + "/new":    newSubscription,
+		"POST " + resource + "/new":   createSubscription,
+		"POST " + resource + "/check": checkNew,
+
+		"GET " + one:                      showSubscription,
+		"GET " + one + "/edit":            editSubscription,
+		"POST " + one + "/edit":           changeSubscription,
+		"POST " + one + "/check":          checkEdit,
+		"POST " + one + "/pause":          pause,
+		"POST " + one + "/resume":         resume,
+		"POST " + one + "/verify":         verify,
+		"POST " + one + "/test":           test,
+		"POST " + one + "/rotate":         rotate,
+		"GET " + one + "/delete":          confirmDelete,
+		"POST " + one + "/delete":         deleteSubscription,
+		"GET " + one + "/explain":         explain,
+		"GET " + one + "/replay":          askReplay,
+		"POST " + one + "/replay":         beginReplay,
+		"GET " + one + "/replay/{replay}": showReplay,
+
+		"GET " + one + "/deliveries":                    listDeliveries,
+		"GET " + one + "/deliveries/{delivery}":         showDelivery,
+		"POST " + one + "/deliveries/{delivery}/replay": replayDelivery,
+	} {
+		s.consumer(pattern, page)
+	}
 }
 
 // consumer adds a page for consumers.

@@ -3,10 +3,12 @@ package portal
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,6 +50,24 @@ var functions = template.FuncMap{
 	"at":      at,
 	"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 	"join":    strings.Join,
+	"dict":    dict,
+	"ms":      func(ms float64) string { return strconv.FormatFloat(ms, 'f', -1, 64) + " ms" },
+}
+
+// dict gives a template several things by name.
+func dict(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, errors.New("dict: a name lacks its value")
+	}
+	d := map[string]any{}
+	for i := 0; i < len(pairs); i += 2 {
+		name, ok := pairs[i].(string)
+		if !ok {
+			return nil, errors.New("dict: a name is no text")
+		}
+		d[name] = pairs[i+1]
+	}
+	return d, nil
 }
 
 // shown is what every template gets.

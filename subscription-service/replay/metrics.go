@@ -11,6 +11,7 @@ type Metrics struct {
 	ended    *prometheus.CounterVec
 	commands prometheus.Counter
 	scanned  prometheus.Counter
+	running  prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
@@ -25,10 +26,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		scanned: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "webhook_replay_events_scanned_total", Help: "Events of the archive that replays have looked at.",
 		}),
+		running: prometheus.NewGauge(prometheus.GaugeOpts{Name: "webhook_replays_running", Help: "Replays that this process works at now."}),
 	}
 	for _, state := range []contract.ReplayState{contract.ReplayDone, contract.ReplayCanceled} {
 		m.ended.WithLabelValues(string(state)) // there from the start, as zero
 	}
-	registry.MustRegister(m.ended, m.commands, m.scanned)
+	registry.MustRegister(m.ended, m.commands, m.scanned, m.running)
 	return m
 }

@@ -91,6 +91,8 @@ func (w *Worker) Run(ctx context.Context, conn *rabbit.Conn, drain time.Duration
 	return conn.Consume(ctx, w.Names.Replays, rabbit.ConsumeOptions{Prefetch: together, Drain: drain}, func(work context.Context, batch []*rabbit.Delivery) {
 		for _, d := range batch {
 			slices.Go(func() {
+				w.Metrics.running.Inc()
+				defer w.Metrics.running.Dec()
 				if w.handle(ctx, work, conn, d.Message, d.Lost) {
 					d.Ack()
 				} else {

@@ -62,7 +62,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
-	app.ObserveRedis(kept.Traffic)
+	app.Metrics.MustRegister(kept)
 	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
 		return "", err
 	}
@@ -73,13 +73,15 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "event-listener", Log: app.Log, TLS: amqp})
 	subscriptions := index.New(kept, app.Log)
 	app.Go("index", func(ctx context.Context) error { subscriptions.Run(ctx); return nil })
-	filters := expr.NewCache(filtersKept)
+	filters, names := expr.NewCache(filtersKept), rabbit.NamesFor(c.Namespace)
+	app.Metrics.MustRegister(link.Metrics(), subscriptions, filters)
+	app.Go("queue depths", func(ctx context.Context) error { return link.Watch(ctx, names.OfEvents()...) })
 	events := &listener.Listener{
-		Store: kept, Index: subscriptions, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Filters: filters, Log: app.Log, Metrics: listener.NewMetrics(app.Metrics),
+		Store: kept, Index: subscriptions, Publisher: link, Names: names, Filters: filters, Log: app.Log, Metrics: listener.NewMetrics(app.Metrics),
 		Catalogue: known, Now: time.Now,
 	}
 	replays := &replay.Worker{
-		Store: kept, Publisher: link, Names: rabbit.NamesFor(c.Namespace), Filters: filters, Log: app.Log, Metrics: replay.NewMetrics(app.Metrics), Rate: c.ReplayRate, Now: time.Now,
+		Store: kept, Publisher: link, Names: names, Filters: filters, Log: app.Log, Metrics: replay.NewMetrics(app.Metrics), Rate: c.ReplayRate, Now: time.Now,
 	}
 	app.Health.Check("rabbitmq", link.Ready)
 	app.Health.Check("events", events.Ready)

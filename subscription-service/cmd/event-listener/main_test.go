@@ -134,9 +134,10 @@ func TestEventsBecomeCommands(t *testing.T) {
 	p.publish("e1")
 	p.collect(p.conn.Names().Commands, "e1")
 	_, metrics := p.get("/metrics")
-	require.Contains(t, metrics, "webhook_commands_published_total 1")
-	require.Contains(t, metrics, `webhook_events_total{result="dead"} 0`)
-	require.Contains(t, metrics, "event_batch_size_count 1")
+	require.Contains(t, metrics, "webhook_commands_published_total{resource=\"orders\"} 1")
+	require.Contains(t, metrics, `webhook_events_total{resource="other",result="dead"} 0`)
+	require.Contains(t, metrics, "webhook_batch_events_count 1")
+	testkit.LintMetrics(t, p.app.Metrics)
 	require.Regexp(t, `webhook_redis_commands_total [1-9]`, metrics)
 	require.Regexp(t, `webhook_redis_round_trips_total [1-9]`, metrics)
 }

@@ -69,9 +69,11 @@ type config struct {
 	Origin string `env:"WEBHOOK_ORIGIN"`
 	// The gateway as the world sees it, as `https://hooks.example.com`: for links to it.
 	PublicURL string `env:"WEBHOOK_PUBLIC_URL"`
-	// PortalAdmin is the listener of the admins' pages, "listener" or "gateway"; PortalAdminURL is where a browser finds the former.
-	PortalAdmin          string   `env:"WEBHOOK_PORTAL_ADMIN" envDefault:"listener"`
-	PortalAdminURL       string   `env:"WEBHOOK_PORTAL_ADMIN_URL"`
+	// Where the portal's pages for admins are: `listener`, the admins' own, or `gateway`.
+	PortalAdmin string `env:"WEBHOOK_PORTAL_ADMIN" envDefault:"listener"`
+	// The admins' listener as their browsers find it, for links to the portal; the address at which it was called unless set.
+	PortalAdminURL string `env:"WEBHOOK_PORTAL_ADMIN_URL"`
+	// The sites whose pages may have the portal in a frame, as `https://app.example.com`; none unless set.
 	PortalFrameAncestors []string `env:"WEBHOOK_PORTAL_FRAME_ANCESTORS"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
@@ -109,10 +111,14 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
 	app.Health.Check("keyring", kept.Unlocks)
-	app.ObserveRedis(kept.Traffic)
+	memory := store.NewMemory(kept)
+	app.Metrics.MustRegister(kept, memory)
+	app.Go("redis memory", func(ctx context.Context) error { return memory.Run(ctx, app.Log) })
 
 	// Subscribing needs no broker, so the service does not wait for it.
 	link := broker.New(c.AMQPURL, rabbit.Options{Namespace: c.Namespace, Name: "subscription-service", Log: app.Log, TLS: made.amqp})
+	app.Metrics.MustRegister(link.Metrics())
+	app.Go("queue depths", func(ctx context.Context) error { return link.Watch(ctx, rabbit.NamesFor(c.Namespace).OfOperators()...) })
 	app.Go("rabbitmq", func(ctx context.Context) error { return link.Run(ctx, broker.Hold) })
 	app.Health.Check("rabbitmq", link.Ready)
 

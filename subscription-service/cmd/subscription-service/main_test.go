@@ -37,7 +37,10 @@ func startService(t *testing.T, redis, amqp, namespace string) addresses {
 func startWith(t *testing.T, redis, amqp, namespace, ring string) addresses {
 	t.Helper()
 	app := service.New(zaptest.NewLogger(t))
-	t.Cleanup(func() { require.NoError(t, app.Stop(10*time.Second)) })
+	t.Cleanup(func() {
+		testkit.LintMetrics(t, app.Metrics)
+		require.NoError(t, app.Stop(10*time.Second))
+	})
 	at, err := start(context.Background(), config{
 		RedisURL: redis, AMQPURL: amqp, GatewayKey: gatewayKey, AdminToken: adminToken, Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Namespace: namespace,
 		Rate: 1000, EventRate: 1000, Subscriptions: 1000, AuditEntries: 1000, Keyring: ring, PortalAdmin: "listener",
