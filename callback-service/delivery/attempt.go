@@ -20,9 +20,13 @@ import (
 // attempt makes one call and hands on what follows from it.
 func (e *Engine) attempt(work context.Context, s *starting) {
 	began := e.Now()
-	answer, err := e.call(work, s)
+	ctx, span := e.begin(work, s)
+	defer span.End()
+	answer, err := e.call(ctx, s)
 	took := e.Now().Sub(began)
 	if work.Err() != nil {
+		span.Fail("cut_off")
+		e.logAttempt(s, answer, Verdict{Kind: Hold, Reason: "cut off by the end of the service"}, took, err)
 		e.Metrics.inFlight.Dec()
 		e.giveBack(s.task) // cut off by the end of the service: what became of the call was never learned
 		return
@@ -31,6 +35,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 	if errors.Is(err, callback.ErrRequest) {
 		verdict = Verdict{Kind: Fail, Reason: err.Error()}
 	}
+	span.Outcome(answer.Outcome, verdict.Detail, answer.Status)
 	e.Metrics.attempt(s, answer, took)
 	e.logAttempt(s, answer, verdict, took, err)
 	e.learn(s, verdict, took)
@@ -42,6 +47,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 	settled := e.conclude(s, verdict, contract.Attempt{
 		Number: s.cmd.Attempt, At: began.UTC(), DurationMS: took.Milliseconds(),
 		Status: endpointStatus(answer), Outcome: answer.Outcome, Detail: verdict.Detail, Error: verdict.Reason,
+		TraceID: s.trace.TraceID().String(),
 	})
 	e.logged.add(&logEntry{
 		delivery: *settled.record, sub: s.sub, token: s.token, sent: s.sent, answer: answer, queued: s.waited(began), policy: s.log,
@@ -53,7 +59,7 @@ func (e *Engine) call(work context.Context, s *starting) (answer gateway.Answer,
 	if s.token, err = e.Tokens.Token(work, s.sub, s.policy.Timeouts); err != nil {
 		return token.AnswerOf(err), err
 	}
-	header, body, err := callback.Build(s.cmd, s.sub, s.token, e.Transforms, e.Now())
+	header, body, err := callback.Build(s.cmd, s.sub, s.token, s.trace, e.Transforms, e.Now())
 	if err != nil {
 		return gateway.Answer{}, err
 	}
@@ -192,18 +198,4 @@ func (e *Engine) delay(msg rabbit.Message, due time.Time) []rabbit.Message {
 
 func (e *Engine) dead(msg rabbit.Message, reason string) []rabbit.Message {
 	return []rabbit.Message{e.names.ToDead(reason, msg)}
-}
-
-// logAttempt writes one line per attempt that did not succeed; successes are in the metrics and in the deliveries calls.
-func (e *Engine) logAttempt(s *starting, answer gateway.Answer, v Verdict, took time.Duration, err error) {
-	level := zap.InfoLevel
-	if v.Kind == Succeed {
-		level = zap.DebugLevel
-	}
-	if line := e.Log.Check(level, "attempt"); line != nil {
-		line.Write(zap.String("delivery", s.cmd.Delivery), zap.String("subscription", s.cmd.Subscription),
-			zap.String("event", s.cmd.Event.ID()), zap.Int("attempt", s.cmd.Attempt), zap.String("outcome", string(answer.Outcome)),
-			zap.String("detail", string(v.Detail)), zap.Int("status", answer.Status), zap.Duration("took", took),
-			zap.String("reason", v.Reason), zap.Error(err))
-	}
 }

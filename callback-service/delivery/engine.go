@@ -29,6 +29,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 var noContext = context.Background() // for library calls that take a context and block on nothing
@@ -51,7 +52,7 @@ type Gateway interface {
 	Do(ctx context.Context, call gateway.Call) (gateway.Answer, error)
 }
 
-// Options of an Engine. All but Lanes and Tokens are needed.
+// Options of an Engine. All but Lanes, Tokens, Trace and QuietSuccess are needed.
 type Options struct {
 	Store   Store
 	Gateway Gateway
@@ -73,6 +74,10 @@ type Options struct {
 	Now func() time.Time
 	// Origin names this installation to endpoints, in WebHook-Request-Origin.
 	Origin string
+	// Trace makes a span of each attempt; nil makes none.
+	Trace *tracing.Tracer
+	// QuietSuccess leaves the lines of attempts out that succeed.
+	QuietSuccess bool
 	// Tokens has the access tokens; nil: a source of the engine's own.
 	Tokens *token.Source
 	// Lanes has the lanes' defaults unless it is set.

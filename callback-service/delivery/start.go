@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
@@ -80,6 +81,7 @@ type starting struct {
 	log    contract.LogPolicy
 	token  string // the access token that the attempt carries, if any
 	sent   *sent  // nil until there is a request
+	trace  trace.SpanContext
 }
 
 // present leaves out what the broker hands out again by itself, perhaps to another process.

@@ -59,6 +59,7 @@ func (l *Listener) commands(jobs []*job) iter.Seq[outgoing] {
 
 func (l *Listener) command(j *job, wants store.Candidate) outgoing {
 	c := j.command(wants)
+	l.created(j, &c)
 	return outgoing{job: j, message: l.Names.ToCommands(rabbit.CommandMessage(c)), place: placeOf(c)}
 }
 
@@ -72,7 +73,7 @@ func (l *Listener) dead(jobs []*job) iter.Seq[outgoing] {
 			if j.reason == "" {
 				continue
 			}
-			l.Log.Warn("an event can't be processed", zap.String("reason", j.reason), zap.String("routing_key", contract.Printable(j.message.RoutingKey)))
+			l.Log.Warn("an event can't be processed", append(j.ids(), zap.String("reason", j.reason), zap.String("routing_key", contract.Printable(j.message.RoutingKey)))...)
 			if !yield(outgoing{kind: deadLetter, job: j, message: l.deadLetter(j)}) {
 				return
 			}

@@ -128,7 +128,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	handlers, err := api.New(api.Options{
 		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
 		Policy: made.policy, Origin: made.sender.Origin, Resolver: made.resolver, Admins: made.admins, Portal: made.portal,
-		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Metrics: app.Metrics, Now: time.Now,
+		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Trace: app.Trace, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {
 		return at, err
