@@ -95,17 +95,17 @@ func (c *ctl) object(words string, more ...string) map[string]any {
 	return object
 }
 
-// running is a command that goes on until it is interrupted.
-type running struct {
+// ctlProcess is a command that goes on until it is interrupted.
+type ctlProcess struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	lines chan string
 	errs  chan string
 }
 
-func (c *ctl) start(words string, more ...string) *running {
+func (c *ctl) start(words string, more ...string) *ctlProcess {
 	c.t.Helper()
-	r := &running{t: c.t, cmd: c.command(context.WithoutCancel(c.t.Context()), append(strings.Fields(words), more...)...), lines: make(chan string, 1000), errs: make(chan string, 1000)}
+	r := &ctlProcess{t: c.t, cmd: c.command(context.WithoutCancel(c.t.Context()), append(strings.Fields(words), more...)...), lines: make(chan string, 1000), errs: make(chan string, 1000)}
 	stdout, err := r.cmd.StdoutPipe()
 	require.NoError(c.t, err)
 	stderr, err := r.cmd.StderrPipe()
@@ -125,7 +125,7 @@ func scan(from io.Reader, to chan<- string) {
 }
 
 // line waits for a line that has a text in it.
-func (r *running) line(from <-chan string, has string) string {
+func (r *ctlProcess) line(from <-chan string, has string) string {
 	r.t.Helper()
 	for deadline := time.After(30 * time.Second); ; {
 		select {
@@ -141,7 +141,7 @@ func (r *running) line(from <-chan string, has string) string {
 }
 
 // interrupt ends it as Ctrl-C does, and returns its exit code.
-func (r *running) interrupt() int {
+func (r *ctlProcess) interrupt() int {
 	r.t.Helper()
 	require.NoError(r.t, r.cmd.Process.Signal(syscall.SIGINT))
 	for range r.lines { //nolint:revive // until it has ended
