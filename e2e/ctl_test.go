@@ -91,7 +91,7 @@ func (c *ctl) do(words string, more ...string) string {
 func (c *ctl) object(words string, more ...string) map[string]any {
 	c.t.Helper()
 	var object map[string]any
-	require.NoError(c.t, json.Unmarshal([]byte(c.do(words+" -o json", more...)), &object))
+	require.NoError(c.t, json.Unmarshal([]byte(c.do("-o json "+words, more...)), &object))
 	return object
 }
 
