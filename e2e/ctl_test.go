@@ -227,7 +227,7 @@ func TestCtlDoesWhatConsumersAndProducersDo(t *testing.T) {
 		out, _, code := c.run("explain not-wanted --source /shop --subscription " + at)
 		return code == 0 && strings.Contains(out, "filter")
 	})
-	require.Contains(t, c.do("explain over-amqp --source /shop"), id)
+	require.Contains(t, c.do("explain over-amqp --source /shop --resource "+s.resource), id)
 
 	var delivery string
 	eventually(t, "listed", func() bool {
@@ -382,7 +382,9 @@ func TestCtlTriesDeadLettersAgain(t *testing.T) {
 	s.subscribe(t, r.URL, map[string]any{"retry_schedule": []string{}})
 	s.publish(t, "dead")
 	require.NoError(t, s.producer.Publish(ctx(t), s.producer.Message(world.Event{Resource: s.resource, Type: "order.created", Data: []byte("{}")})), "an event without an id")
-	list := func(kind string) string { return c.do("dead-letters list --resource " + s.resource + " --kind " + kind) }
+	list := func(kind string) string {
+		return c.do("dead-letters list --resource " + s.resource + " --kind " + kind)
+	}
 	eventually(t, "both are listed", func() bool {
 		return strings.Contains(list("delivery"), "dlv_") && strings.Contains(list("event"), "dev_")
 	})
