@@ -9,7 +9,7 @@ import (
 const long = `webhookctl does what admins, producers and consumers of apisix-webhooks do.
 
 Whom it speaks to comes from flags, then from the environment (GATEWAY_URL, ADMIN_URL, ADMIN_TOKEN, AMQP_URL, WEBHOOK_API_KEY or
-WEBHOOK_TOKEN), then from the context that --context names; without one from .run/env of the current directory, where
+WEBHOOK_TOKEN), then from the context that --context names; without one from .run/env of the current directory, as far as it is about this machine, where
 ` + "`make up`" + ` has written it, and else from the current context (webhookctl context). Credentials of a context go only to that
 context's addresses.`
 
