@@ -1,5 +1,10 @@
 package store
 
+import (
+	"fmt"
+	"time"
+)
+
 // Every Redis key of the project is a function here.
 
 type keys struct{ namespace string }
@@ -40,3 +45,8 @@ func (k keys) quota(of, consumer string) string { return k.namespace + ":quota:"
 func (k keys) portalLink(hash string) string    { return k.namespace + ":portal:link:" + hash }          // STRING PortalUser, under the SHA-256 of the link's token
 func (k keys) portalSession(h string) string    { return k.namespace + ":portal:session:" + h }          // STRING PortalUser, under the SHA-256 of the cookie's token
 func (k keys) replaysOf(sub string) string      { return k.namespace + ":replays:" + sub }               // ZSET began s → id of a running replay
+
+// stats is a HASH subscription → contract.Counts, "" for all of the resource; of one step of time. Resource "" has all there is.
+func (k keys) stats(resource string, step time.Duration, at time.Time) string {
+	return fmt.Sprintf("%s:stats:%.0f:%d:%s", k.namespace, step.Minutes(), at.Unix()/int64(step/time.Second), resource)
+}
