@@ -126,7 +126,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.Go("catalogue", known.Run)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
+		Store: kept, Publisher: link, Archive: link, Queues: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
 		Policy: made.policy, Origin: made.sender.Origin, Resolver: made.resolver, Admins: made.admins, Portal: made.portal,
 		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Trace: app.Trace, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
