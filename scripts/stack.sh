@@ -506,6 +506,7 @@ write_env() {
 print_urls() {
   grep -v '^ADMIN_TOKEN=' "$RUN_DIR/env" | sed -E 's#(://[^:/@]*):[^@/]*@#\1:…@#'
   printf 'all of it, with the admin token: source %q\n' "$RUN_DIR/env"
+  printf 'the command line for it: bin/webhookctl; is all well: bin/webhookctl doctor\n'
 }
 
 # seconds_to_stop NAME: a little more than the process itself takes for an orderly end.
