@@ -28,6 +28,8 @@ type Record struct {
 
 	// Line is where the delivery stands; it leaves it unless its status is pending. Empty unless it is ordered.
 	Line string
+	// Passed says that it leaves the line though it is pending: those behind it need not wait any longer.
+	Passed bool
 }
 
 // Record keeps the state of deliveries, each with the attempts that it carries, for seven days from now or from its next
@@ -69,7 +71,7 @@ func (s *Store) record(ctx context.Context, records []Record, now time.Time) err
 
 // leaves is the line and who leaves it, "" if nobody does.
 func (r Record) leaves() string {
-	if r.Line == "" || r.Status == contract.DeliveryPending {
+	if r.Line == "" || r.Status == contract.DeliveryPending && !r.Passed {
 		return ""
 	}
 	return r.Line + " " + r.ID

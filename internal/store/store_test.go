@@ -116,6 +116,15 @@ func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
 		"DeleteConsumer":     func() error { return s.DeleteConsumer(ctx, "a") },
 		"CreateKey":          func() error { _, _, err := s.CreateKey(ctx, "a", start); return err },
 		"Keys":               func() error { _, err := s.Keys(ctx, "a"); return err },
+		"Deposit":            func() error { _, err := s.Deposit(ctx, []Deposit{deposit(1, "1")}); return err },
+		"Letters":            func() error { _, _, err := s.Letters(ctx, "a", 0, 1, 1); return err },
+		"WaitingUpTo":        func() error { _, err := s.WaitingUpTo(ctx, "a", 1, 1); return err },
+		"WaitingAt":          func() error { _, err := s.WaitingAt(ctx, "a", []int64{1}); return err },
+		"LastPlace":          func() error { _, err := s.LastPlace(ctx, "a"); return err },
+		"TakeOut":            func() error { _, err := s.TakeOut(ctx, "a", nil); return err },
+		"MailboxesToSweep":   func() error { _, err := s.MailboxesToSweep(ctx, start, time.Second, 1); return err },
+		"SweepAgain":         func() error { return s.SweepAgain(ctx, "a", start) },
+		"ForgetMailbox":      func() error { return s.ForgetMailbox(ctx, "a") },
 		"Hold":               func() error { _, err := s.Hold(ctx, []Right{{Consumer: "a"}}); return err },
 		"DeleteKey":          func() error { return s.DeleteKey(ctx, "a", "k") },
 		"Authenticate":       func() error { _, err := s.Authenticate(ctx, "h", "a"); return err },
@@ -291,7 +300,7 @@ func TestAFullRedis(t *testing.T) {
 
 	require.NoError(t, s.Ping(ctx))
 	require.ErrorContains(t, s.Writable(ctx), "OOM")
-	done := Record{delivery("dlv_1", 0, contract.DeliverySucceeded, attempt(2)), "line"}
+	done := Record{Delivery: delivery("dlv_1", 0, contract.DeliverySucceeded, attempt(2)), Line: "line"}
 	require.ErrorContains(t, s.Record(ctx, []Record{done}), "OOM")
 	require.ErrorContains(t, s.JoinLines(ctx, []Place{{"line", "dlv_2"}}), "OOM")
 	require.ErrorContains(t, s.MarkSeen(ctx, marked([]EventKey{{"a", "b", "c"}}, 1)), "OOM")
