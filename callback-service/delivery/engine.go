@@ -3,6 +3,8 @@
 //	due? → decode → lane → standing → line → rate → build and sign → post through the gateway → decide → record, publish,
 //	acknowledge
 //
+// and beside it, never in its way, each attempt goes into the log.
+//
 // What a subscription collects by itself goes another way from its line on: into its mailbox, see mailbox.go.
 //
 // A command is acknowledged only after what follows from it is recorded and confirmed. What cannot start yet waits in its
@@ -38,6 +40,7 @@ var noContext = context.Background() // for library calls that take a context an
 type Store interface {
 	Standings(ctx context.Context, asked []store.Pending) ([]store.Standing, error)
 	Record(ctx context.Context, records []store.Record) error
+	LogAttempts(ctx context.Context, attempts []store.AttemptLog) error
 	Take(ctx context.Context, asks []store.Ask) ([]store.Grant, error)
 	Deposit(ctx context.Context, deposits []store.Deposit) ([]store.Deposited, error)
 	Policy(ctx context.Context, resource string) (contract.Policy, error)
@@ -46,6 +49,8 @@ type Store interface {
 	FailingSince(ctx context.Context, subscriptions []string, now time.Time) (map[string]time.Time, error)
 	Healthy(ctx context.Context, subscriptions []string) error
 	ChangeSubscription(ctx context.Context, id string, change func(*contract.Subscription) error) (contract.Subscription, error)
+	ReportBreakers(ctx context.Context, replica string, open []contract.Breaker) error
+	Bury(ctx context.Context, letters []contract.DeadLetter) error
 }
 
 // Gateway makes one call.
@@ -73,6 +78,8 @@ type Options struct {
 	Drain time.Duration
 	// Now is the clock; time.Now in production.
 	Now func() time.Time
+	// Replica names this process where admins read of its breakers; a name of its own unless it is set.
+	Replica string
 	// Origin names this installation to endpoints, in WebHook-Request-Origin.
 	Origin string
 	// Trace makes a span of each attempt; nil makes none.
@@ -99,6 +106,9 @@ type Engine struct {
 	gate   *gate
 	rest   *rest
 	health *health
+	logged *logWriter
+
+	breakers *breakers
 
 	inbox    *inbox // what may start
 	mail     *inbox // what goes into a mailbox
@@ -122,14 +132,18 @@ func New(o Options) *Engine {
 	if o.Tokens == nil {
 		o.Tokens = token.New(o.Gateway, o.Now)
 	}
+	if o.Replica == "" {
+		o.Replica = contract.NewID("rep")
+	}
 	e := &Engine{
 		Options: o, origin: []string{o.Origin}, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
-		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(), mail: newInbox(),
+		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(), mail: newInbox(), breakers: newBreakers(),
 		starting: batch.Pacer{Most: startPace}, posting: batch.Pacer{Most: startPace}, settling: batch.Pacer{Most: settlePace},
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
 		urgent:  make(chan struct{}, 1),
 		settled: make(chan settlement, 2*o.InFlight+1024), loud: make(chan settlement, 2*o.InFlight+1024),
 	}
+	e.logged = newLogWriter(e)
 	o.Metrics.observe(e)
 	return e
 }
@@ -144,11 +158,13 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
-	var starter, settlers, announcers sync.WaitGroup
+	var starter, settlers, announcers, logger sync.WaitGroup
+	logger.Go(func() { e.logged.run(background) })
 	starter.Go(func() { e.start(ctx, background, work) })
 	starter.Go(func() { e.post(ctx, background) })
 	starter.Go(func() { e.tick(ctx, background) })
 	starter.Go(func() { e.listen(background) })
+	starter.Go(func() { e.report(background) })
 	for range settlerCount {
 		settlers.Go(func() { e.settle(ctx) })
 		announcers.Go(func() { e.announce(ctx) })
@@ -158,10 +174,12 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	end()
 	starter.Wait()
 	e.attempts.Wait()
+	close(e.logged.queue)
 	close(e.settled)
 	settlers.Wait()
 	close(e.loud)
 	announcers.Wait()
+	logger.Wait()
 	return err
 }
 

@@ -62,13 +62,13 @@ func (e *Engine) postBatch(stop context.Context, batch []*task) {
 	var deposits []store.Deposit
 	size := 0
 	for i, t := range batch {
-		s := &starting{task: t, sub: standings[i].Subscription}
+		s := &starting{task: t, sub: standings[i].Subscription, log: standings[i].Log}
 		if e.settles(t, standings[i]) || !e.pulls(s) {
 			continue
 		}
 		letter, err := callback.Letter(t.cmd, s.sub, tracing.OfCommand(t.cmd), e.Transforms)
 		if err != nil {
-			e.follows(e.refused(t, err.Error()))
+			e.follows(e.refused(s, err.Error()))
 			continue
 		}
 		if size += t.size; size > mostPosted && len(letters) > 0 {
@@ -112,14 +112,14 @@ func (e *Engine) deposit(stop context.Context, letters []*starting, deposits []s
 func (e *Engine) posted(stop context.Context, s *starting, became store.Deposited) {
 	switch became {
 	case store.LetterThere:
-		e.follows(settlement{task: s.task, result: resultMailbox, record: e.record(s.task, contract.DeliveryPending, contract.ReasonWaits, nil)})
+		e.follows(settlement{task: s.task, result: resultMailbox, log: s.log, record: e.record(s.task, contract.DeliveryPending, contract.ReasonWaits, nil)})
 	case store.LetterGone:
 		e.follows(settlement{task: s.task, result: resultGone})
 	case store.LetterTooLarge:
-		e.follows(e.refused(s.task, "the event is larger than a mailbox may be: see mailbox.max_bytes in the resource's policy"))
+		e.follows(e.refused(s, "the event is larger than a mailbox may be: see mailbox.max_bytes in the resource's policy"))
 	default:
 		if s.parks > 0 && e.tooOld(stop, s) {
-			e.follows(e.refused(s.task, "not collected in time: there was no room in the mailbox"))
+			e.follows(e.refused(s, "not collected in time: there was no room in the mailbox"))
 			return
 		}
 		e.park(s.task, e.lanes.Postpone(s.sub.ID), whyMailbox)
@@ -137,9 +137,10 @@ func (e *Engine) tooOld(stop context.Context, s *starting) bool {
 }
 
 // refused gives a delivery up for which there will be no letter. It counts as an attempt, for its next replay to be another.
-func (e *Engine) refused(t *task, reason string) settlement {
-	s := settlement{task: t, result: resultMailbox, dead: deadRequest}
-	s.record = e.record(t, contract.DeliveryFailed, reason, &contract.Attempt{Number: t.cmd.Attempt, At: e.Now().UTC(), Error: reason})
-	s.publish = append(e.dead(t.message, reason), e.exhausted(t, *s.record))
-	return s
+func (e *Engine) refused(s *starting, reason string) settlement {
+	record := e.record(s.task, contract.DeliveryFailed, reason, &contract.Attempt{Number: s.cmd.Attempt, At: e.Now().UTC(), Error: reason})
+	return settlement{
+		task: s.task, result: resultMailbox, record: record, log: s.log, dead: deadRequest, letter: deadLetter(s.task, *record),
+		publish: append(e.dead(s.message, reason), e.exhausted(s.task, *record)),
+	}
 }

@@ -48,6 +48,7 @@ type Store interface {
 	TakeOut(ctx context.Context, sub string, letters []store.Waiting) (int64, error)
 	Policy(ctx context.Context, resource string) (contract.Policy, error)
 	Record(ctx context.Context, records []store.Record) error
+	Bury(ctx context.Context, letters []contract.DeadLetter) error
 }
 
 // Options of a Sweeper. All are needed.
@@ -168,14 +169,19 @@ func (s *Sweeper) discard(ctx context.Context, id string) error {
 func (s *Sweeper) giveUp(ctx context.Context, sub *contract.Subscription, letters []store.Kept, age time.Duration) error {
 	var records []store.Record
 	var messages []rabbit.Message
+	var dead []contract.DeadLetter
 	var out []store.Waiting
 	for _, l := range letters {
 		d := s.failed(l, age)
 		records = append(records, store.Record{Delivery: d, Line: l.Command.Line()})
 		messages = append(messages, s.Names.ToDead(d.Reason, rabbit.CommandMessage(l.Command)), s.exhausted(l, d))
+		dead = append(dead, deadLetter(l, d))
 		out = append(out, store.Waiting{Delivery: d.ID, Place: l.Place})
 	}
 	if err := s.Store.Record(ctx, records); err != nil {
+		return err
+	}
+	if err := s.Store.Bury(ctx, dead); err != nil {
 		return err
 	}
 	within, cancel := context.WithTimeout(ctx, publishTimeout)
@@ -197,6 +203,14 @@ func (s *Sweeper) failed(l store.Kept, age time.Duration) contract.Delivery {
 	return contract.Delivery{
 		ID: c.Delivery, Subscription: c.Subscription, EventID: c.Event.ID(), EventSource: c.Event.Source(), EventType: c.Event.Type(),
 		Status: contract.DeliveryFailed, Reason: "not collected in time, which is " + string(text), CreatedAt: c.Created, UpdatedAt: s.Now().UTC(), AttemptCount: c.Attempt,
+	}
+}
+
+// deadLetter is for the list of dead letters.
+func deadLetter(l store.Kept, d contract.Delivery) contract.DeadLetter {
+	return contract.DeadLetter{
+		ID: d.ID, Kind: contract.DeadDelivery, Resource: l.Command.Resource, Reason: d.Reason, At: d.UpdatedAt, Created: d.CreatedAt,
+		Subscription: d.Subscription, EventID: d.EventID, EventSource: d.EventSource, EventType: d.EventType, Attempts: d.AttemptCount,
 	}
 }
 

@@ -53,6 +53,8 @@ type Policy struct {
 	Mailbox MailboxPolicy `json:"mailbox,omitzero"`
 	// MaxPayload is the longest data of an event, in bytes.
 	MaxPayload int `json:"max_payload,omitempty"`
+	// Log bounds what is kept of deliveries and attempts.
+	Log LogPolicy `json:"log,omitzero"`
 }
 
 // FullPolicy returns the resource's policy as it was read. What it does not know it leaves out: the API refuses it.
@@ -85,7 +87,7 @@ func (p Policy) Check() []*FieldError {
 	if p.MaxPayload < 0 || p.MaxPayload > MaxEvent {
 		refuse("max_payload", "must be 1 to %d bytes", MaxEvent)
 	}
-	return slices.Concat(faults, p.checkCallbacks(), p.Mailbox.check())
+	return slices.Concat(faults, p.checkCallbacks(), p.Mailbox.check(), p.Log.Check())
 }
 
 func (p Policy) checkCallbacks() []*FieldError {

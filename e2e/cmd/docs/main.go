@@ -18,6 +18,7 @@ type page struct {
 var pages = []page{
 	{"docs/errors.md", errorCatalogue},
 	{"docs/configuration.md", configuration},
+	{"docs/apisix-admin-api.md", adminAPI},
 	{"webhookctl/doctor/variables.txt", variableNames},
 }
 
