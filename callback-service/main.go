@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"time"
@@ -118,7 +119,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	engine := delivery.New(delivery.Options{
 		Store: kept, Gateway: client, Transforms: transforms, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
 		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
-		Origin: made.sender.Origin, Tokens: tokens, Trace: app.Trace, QuietSuccess: c.LogAttempts == logFailed,
+		Origin: made.sender.Origin, Tokens: tokens, Replica: replica(), Trace: app.Trace, QuietSuccess: c.LogAttempts == logFailed,
 	})
 	asker := consent.New(consent.Options{
 		Store: kept, Gateway: client, Tokens: tokens, Publisher: link, Names: names, Signer: made.signer, Sender: made.sender, Waits: c.Questions,
@@ -130,6 +131,15 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error { return engine.Run(ctx, conn) })
 	})
 	return address, nil
+}
+
+// replica is this process's name for admins.
+func replica() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
 }
 
 // policy is how deliveries are attempted where neither subscription nor resource says otherwise.

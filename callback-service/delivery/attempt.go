@@ -102,6 +102,7 @@ func (e *Engine) learn(s *starting, v Verdict, took time.Duration) {
 		e.gate.works()
 	}
 	moves := e.lanes.Finish(s.sub.ID, v.Health, took, v.Pause)
+	e.breakers.learn(s.sub, v, moves.Opened)
 	if moves.Opened {
 		e.Metrics.opened.Inc()
 		e.Log.Warn("a circuit breaker opens", zap.String("subscription", s.sub.ID), zap.String("reason", v.Reason))
@@ -147,7 +148,7 @@ func (e *Engine) conclude(s *starting, v Verdict, attempt contract.Attempt) sett
 	case Fail, Disable:
 		settled.record = e.record(s.task, contract.DeliveryFailed, v.Reason, &attempt)
 		settled.publish = append(e.dead(s.message, v.Reason), e.exhausted(s.task, *settled.record))
-		settled.disable, settled.dead = v.Kind == Disable, whyDead(v, attempt)
+		settled.disable, settled.dead, settled.letter = v.Kind == Disable, whyDead(v, attempt), deadLetter(s.task, *settled.record)
 	case Hold: // not settled
 	}
 	return settled

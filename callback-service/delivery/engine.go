@@ -42,6 +42,8 @@ type Store interface {
 	FailingSince(ctx context.Context, subscriptions []string, now time.Time) (map[string]time.Time, error)
 	Healthy(ctx context.Context, subscriptions []string) error
 	ChangeSubscription(ctx context.Context, id string, change func(*contract.Subscription) error) (contract.Subscription, error)
+	ReportBreakers(ctx context.Context, replica string, open []contract.Breaker) error
+	Bury(ctx context.Context, letters []contract.DeadLetter) error
 }
 
 // Gateway makes one call.
@@ -69,6 +71,8 @@ type Options struct {
 	Drain time.Duration
 	// Now is the clock; time.Now in production.
 	Now func() time.Time
+	// Replica names this process where admins read of its breakers; a name of its own unless it is set.
+	Replica string
 	// Origin names this installation to endpoints, in WebHook-Request-Origin.
 	Origin string
 	// Trace makes a span of each attempt; nil makes none.
@@ -96,6 +100,8 @@ type Engine struct {
 	rest   *rest
 	health *health
 
+	breakers *breakers
+
 	inbox    *inbox // what may start
 	attempts sync.WaitGroup
 	starting batch.Pacer
@@ -116,9 +122,12 @@ func New(o Options) *Engine {
 	if o.Tokens == nil {
 		o.Tokens = token.New(o.Gateway, o.Now)
 	}
+	if o.Replica == "" {
+		o.Replica = contract.NewID("rep")
+	}
 	e := &Engine{
 		Options: o, origin: []string{o.Origin}, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
-		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(),
+		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(), breakers: newBreakers(),
 		starting: batch.Pacer{Most: startPace}, settling: batch.Pacer{Most: settlePace},
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
 		urgent:  make(chan struct{}, 1),
@@ -142,6 +151,7 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	starter.Go(func() { e.start(ctx, background, work) })
 	starter.Go(func() { e.tick(ctx, background) })
 	starter.Go(func() { e.listen(background) })
+	starter.Go(func() { e.report(background) })
 	for range settlerCount {
 		settlers.Go(func() { e.settle(ctx) })
 		announcers.Go(func() { e.announce(ctx) })

@@ -44,6 +44,7 @@ type settlement struct {
 	sub     *contract.Subscription
 	record  *contract.Delivery
 	publish []rabbit.Message
+	letter  *contract.DeadLetter // for the list of dead letters, if it is one
 	result  result
 	// succeeded is for the subscription's health.
 	succeeded bool
@@ -110,6 +111,7 @@ func (e *Engine) settleBatch(stop context.Context, batch []settlement) {
 		}
 	}
 	e.keep(stop, batch)
+	e.bury(stop, batch)
 	for _, message := range e.watch(stop, batch) {
 		batch = append(batch, settlement{publish: []rabbit.Message{message}})
 	}

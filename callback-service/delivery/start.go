@@ -131,11 +131,15 @@ func (e *Engine) settles(t *task, standing store.Standing) bool {
 		e.Log.Error("a subscription's record is damaged", zap.String("subscription", t.cmd.Subscription), zap.Error(standing.Err))
 		s.record = e.record(t, contract.DeliveryFailed, "the subscription's record is damaged: subscribe again", nil)
 		s.publish, s.result, s.dead = e.dead(t.message, s.record.Reason), resultDamaged, deadDamaged
+		s.letter = deadLetter(t, *s.record)
 	case sub == nil:
 		s.result = resultGone // unsubscribed: nobody is left to deliver to or to tell
 	case made(recorded, t.cmd):
 		s.publish, s.result = e.follow(t, *recorded), resultFollowed
 		s.leave = recorded.Status != contract.DeliveryPending
+		if recorded.Status == contract.DeliveryFailed {
+			s.letter = deadLetter(t, *recorded)
+		}
 	case outdated(recorded, t.cmd):
 		s.result, s.leave = resultCopy, recorded.Status != contract.DeliveryPending
 	case sub.Status == contract.StatusDisabled:

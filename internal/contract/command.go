@@ -172,3 +172,6 @@ func moment(headers map[string]any, name string) time.Time {
 	}
 	return time.Time{}
 }
+
+// DeliveryOf is the delivery that a message's headers name; "" where it is no callback command.
+func DeliveryOf(headers map[string]any) string { return text(headers, commandDelivery) }

@@ -39,3 +39,7 @@ func (k keys) quota(of, consumer string) string { return k.namespace + ":quota:"
 func (k keys) portalLink(hash string) string    { return k.namespace + ":portal:link:" + hash }          // STRING PortalUser, under the SHA-256 of the link's token
 func (k keys) portalSession(h string) string    { return k.namespace + ":portal:session:" + h }          // STRING PortalUser, under the SHA-256 of the cookie's token
 func (k keys) replaysOf(sub string) string      { return k.namespace + ":replays:" + sub }               // ZSET began s → id of a running replay
+func (k keys) breakers() string                 { return k.namespace + ":breakers" }                     // ZSET ms until when its report holds → replica
+func (k keys) breakersOf(replica string) string { return k.namespace + ":breakers:" + replica }          // STRING JSON list of Breaker
+func (k keys) dead() string                     { return k.namespace + ":dead" }                         // ZSET ms → id of a dead letter
+func (k keys) letters() string                  { return k.namespace + ":dead:letters" }                 // HASH id → DeadLetter

@@ -34,6 +34,8 @@ type Options struct {
 	Publisher Publisher
 	// Archive has the events of the past.
 	Archive explain.Archive
+	// Queues has what waits at the broker.
+	Queues Queues
 	// Names are those of the broker's exchanges.
 	Names rabbit.Names
 	// Catalogue checks the events that are published; it is kept up by the caller.
@@ -101,6 +103,8 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	consumers{o.Store, o.Now, meter}.register(description)
 	portalLinks{o.Store, o.Portal, o.Now}.register(description)
 	audits{o.Store}.register(description)
+	deadLetters{o.Store, o.Queues, replays{o.Store, o.Publisher, o.Names, o.Now}, o.Now}.register(description)
+	state{o.Store, o.Queues, o.Names}.register(description)
 	trail.learn(description.OpenAPI())
 	if err := serveDocument(admin, description.OpenAPI()); err != nil {
 		return nil, err

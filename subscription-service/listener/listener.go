@@ -44,6 +44,8 @@ type Store interface {
 	// FanOut is the subscription, by id, up to which the commands of an event were published; KeepFanOut remembers it.
 	FanOut(ctx context.Context, event store.EventKey) (last string, err error)
 	KeepFanOut(ctx context.Context, event store.EventKey, last string) error
+	// Bury lists dead letters.
+	Bury(ctx context.Context, letters []contract.DeadLetter) error
 }
 
 // Index knows the active subscriptions, and which events were seen within a day; *index.Index is one.
