@@ -98,7 +98,7 @@ make_secrets() {
     [[ -n ${SECRET[$name]:-} ]] || SECRET[$name]=$(random_hex 32)
   done
   save secrets.env SECRET
-  # Files of their own, which their admin may change while all runs: see "Secrets at rest" and "Between the parts" in the README.
+  # Files of their own, which their admin may change while all runs: see "Secrets at rest" and "Between the parts" in docs/operator-guide.md.
   [[ -s $RUN_DIR/keyring ]] || random_key k1 | write_file "$RUN_DIR/keyring"
   [[ -s $RUN_DIR/gateway.keys ]] || printf '%s\n' "${SECRET[WEBHOOK_GATEWAY_KEY]}" | write_file "$RUN_DIR/gateway.keys"
   [[ -s $RUN_DIR/callback.keys ]] || printf '%s\n' "${SECRET[WEBHOOK_CALLBACK_KEY]}" | write_file "$RUN_DIR/callback.keys"
@@ -507,6 +507,7 @@ write_env() {
 print_urls() {
   grep -v '^ADMIN_TOKEN=' "$RUN_DIR/env" | sed -E 's#(://[^:/@]*):[^@/]*@#\1:…@#'
   printf 'all of it, with the admin token: source %q\n' "$RUN_DIR/env"
+  printf 'the command line for it: bin/webhookctl; is all well: bin/webhookctl doctor\n'
 }
 
 # seconds_to_stop NAME: a little more than the process itself takes for an orderly end.

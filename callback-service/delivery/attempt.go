@@ -49,6 +49,9 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 		Status: endpointStatus(answer), Outcome: answer.Outcome, Detail: verdict.Detail, Error: verdict.Reason,
 		TraceID: s.trace.TraceID().String(),
 	})
+	e.logged.add(&logEntry{
+		delivery: *settled.record, sub: s.sub, token: s.token, sent: s.sent, answer: answer, queued: s.waited(began), policy: s.log,
+	})
 	e.follows(settled)
 }
 
@@ -61,9 +64,10 @@ func (e *Engine) call(work context.Context, s *starting) (answer gateway.Answer,
 		return gateway.Answer{}, err
 	}
 	header[contract.HeaderRequestOrigin] = e.origin
+	s.sent = sentBy(s.sub, header, body, s.log.Excerpt())
 	return e.Gateway.Do(work, gateway.Call{
 		Target: s.sub.CallbackURL, Subscription: s.sub.ID, Delivery: s.cmd.Delivery, Certificate: s.sub.Auth.CertificateID(),
-		Timeouts: s.policy.Timeouts, Header: header, Body: body,
+		Timeouts: s.policy.Timeouts, Header: header, Body: body, Keep: kept(s.sub, s.token, s.log),
 	})
 }
 
@@ -135,14 +139,15 @@ func (e *Engine) hold(t *task, why string) {
 
 // conclude turns a verdict into what to keep and what to publish.
 func (e *Engine) conclude(s *starting, v Verdict, attempt contract.Attempt) settlement {
-	settled := settlement{task: s.task, sub: s.sub, result: resultAttempt, succeeded: v.Kind == Succeed}
+	settled := settlement{task: s.task, sub: s.sub, log: s.log, result: resultAttempt, succeeded: v.Kind == Succeed}
 	switch v.Kind {
 	case Succeed:
 		settled.record = e.record(s.task, contract.DeliverySucceeded, "", &attempt)
 	case Retry:
 		due := e.Now().Add(jitter(v.Wait))
+		attempt.NextAttempt = due.UTC()
 		settled.record = e.record(s.task, contract.DeliveryPending, v.Reason, &attempt)
-		settled.record.NextAttempt = due.UTC()
+		settled.record.NextAttempt = attempt.NextAttempt
 		settled.publish = e.delay(nextAttempt(s.task), due)
 		e.parkBehind(e.lines.away(s.task, due), due)
 	case Fail, Disable:

@@ -3,6 +3,8 @@
 //	due? → decode → lane → standing → line → rate → build and sign → post through the gateway → decide → record, publish,
 //	acknowledge
 //
+// and beside it, never in its way, each attempt goes into the log.
+//
 // A command is acknowledged only after what follows from it is recorded and confirmed. What cannot start yet waits in its
 // lane, or is parked: it goes back to the broker until its time comes.
 package delivery
@@ -36,6 +38,7 @@ var noContext = context.Background() // for library calls that take a context an
 type Store interface {
 	Standings(ctx context.Context, asked []store.Pending) ([]store.Standing, error)
 	Record(ctx context.Context, records []store.Record) error
+	LogAttempts(ctx context.Context, attempts []store.AttemptLog) error
 	Take(ctx context.Context, asks []store.Ask) ([]store.Grant, error)
 	LeaveLine(ctx context.Context, line, delivery string) error
 	LineChanges(ctx context.Context, told func(line string)) error
@@ -99,6 +102,7 @@ type Engine struct {
 	gate   *gate
 	rest   *rest
 	health *health
+	logged *logWriter
 
 	breakers *breakers
 
@@ -133,6 +137,7 @@ func New(o Options) *Engine {
 		urgent:  make(chan struct{}, 1),
 		settled: make(chan settlement, 2*o.InFlight+1024), loud: make(chan settlement, 2*o.InFlight+1024),
 	}
+	e.logged = newLogWriter(e)
 	o.Metrics.observe(e)
 	return e
 }
@@ -147,7 +152,8 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
-	var starter, settlers, announcers sync.WaitGroup
+	var starter, settlers, announcers, logger sync.WaitGroup
+	logger.Go(func() { e.logged.run(background) })
 	starter.Go(func() { e.start(ctx, background, work) })
 	starter.Go(func() { e.tick(ctx, background) })
 	starter.Go(func() { e.listen(background) })
@@ -161,10 +167,12 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	end()
 	starter.Wait()
 	e.attempts.Wait()
+	close(e.logged.queue)
 	close(e.settled)
 	settlers.Wait()
 	close(e.loud)
 	announcers.Wait()
+	logger.Wait()
 	return err
 }
 

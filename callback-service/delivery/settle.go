@@ -43,6 +43,7 @@ type settlement struct {
 	task    *task // nil for what only has to be published
 	sub     *contract.Subscription
 	record  *contract.Delivery
+	log     contract.LogPolicy // of the record
 	publish []rabbit.Message
 	letter  *contract.DeadLetter // for the list of dead letters, if it is one
 	result  result
@@ -145,7 +146,7 @@ func (e *Engine) keep(stop context.Context, batch []settlement) {
 	for _, s := range batch {
 		switch {
 		case s.record != nil:
-			records = append(records, store.Record{Delivery: *s.record, Line: s.task.cmd.Line()})
+			records = append(records, store.Record{Delivery: *s.record, Line: s.task.cmd.Line(), Log: s.log})
 		case s.leave && s.task.cmd.Ordered:
 			if err := e.Store.LeaveLine(noContext, s.task.cmd.Line(), s.task.cmd.Delivery); err != nil {
 				e.Log.Warn("leaving a line", zap.Error(err))

@@ -64,7 +64,7 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 	due := make([]*starting, 0, len(batch))
 	for i, t := range batch {
 		if !e.settles(t, standings[i]) {
-			due = append(due, &starting{task: t, sub: standings[i].Subscription, policy: e.policy(standings[i])})
+			due = append(due, &starting{task: t, sub: standings[i].Subscription, policy: e.policy(standings[i]), log: standings[i].Log})
 		}
 	}
 	for _, s := range e.allowed(stop, due) {
@@ -78,7 +78,9 @@ type starting struct {
 	*task
 	sub    *contract.Subscription
 	policy contract.DeliveryPolicy
+	log    contract.LogPolicy
 	token  string // the access token that the attempt carries, if any
+	sent   *sent  // nil until there is a request
 	trace  trace.SpanContext
 }
 
@@ -118,7 +120,7 @@ func (e *Engine) policy(standing store.Standing) contract.DeliveryPolicy {
 
 // settles deals with a task that needs no attempt now, and reports whether it was one.
 func (e *Engine) settles(t *task, standing store.Standing) bool {
-	s := settlement{task: t}
+	s := settlement{task: t, log: standing.Log}
 	sub, recorded := standing.Subscription, standing.Recorded
 	if sub != nil {
 		t.resource = sub.Resource

@@ -17,6 +17,7 @@ func (k keys) fingerprint(f string) string      { return k.namespace + ":same:" 
 func (k keys) fingerprints() string             { return k.namespace + ":fingerprints" }                 // STRING the sealed key of all fingerprints
 func (k keys) delivery(id string) string        { return k.namespace + ":delivery:" + id }               // STRING see record.go
 func (k keys) deliveries(sub string) string     { return k.namespace + ":deliveries:" + sub }            // ZSET created ms → delivery id
+func (k keys) log(sub string) string            { return k.namespace + ":log:" + sub }                   // ZSET when → pack of attempts, see log.go
 func (k keys) line(id string) string            { return k.namespace + ":line:" + id }                   // ZSET place → delivery id
 func (k keys) lastPlace() string                { return k.namespace + ":line:last" }                    // STRING counts the places of all lines
 func (k keys) lineChanges() string              { return k.namespace + ":lines" }                        // CHANNEL ids of lines that a delivery left, one to a line of text

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/exit"
 )
 
@@ -31,6 +32,7 @@ type world struct {
 	dir    string
 	in     string
 	config string
+	handle func(rw http.ResponseWriter, body string) // in place of answer, once it is set
 }
 
 type call struct {
@@ -56,6 +58,10 @@ func newWorld(t *testing.T, answers map[string]reply) *world {
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.calls = append(w.calls, call{r.Method, r.URL.RequestURI(), string(body), r.Header})
+	if w.handle != nil {
+		w.handle(rw, string(body))
+		return
+	}
 	answer, ok := w.answer[r.Method+" "+r.URL.Path]
 	if !ok {
 		answer = reply{404, `{"status":404,"detail":"there is nothing at this path"}`}
@@ -377,4 +383,52 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 		require.Contains(t, out, "## webhookctl "+command+"\n")
 	}
 	require.NotContains(t, out, w.dir)
+}
+
+func TestAReplaysShareIsByTime(t *testing.T) {
+	at := func(minutes int) time.Time { return time.Unix(1e9, 0).Add(time.Duration(minutes) * time.Minute) }
+	for _, c := range []struct {
+		r    contract.Replay
+		want int64
+	}{
+		{contract.Replay{Since: at(0), Until: at(10), CreatedAt: at(20), Reached: at(5)}, 500},
+		{contract.Replay{Since: at(0), Until: at(1000), CreatedAt: at(10), Reached: at(5)}, 500},
+		{contract.Replay{Since: at(0), Until: at(10), CreatedAt: at(20)}, 0},
+		{contract.Replay{Since: at(0), Until: at(10), CreatedAt: at(20), Reached: at(11)}, whole},
+		{contract.Replay{Since: at(0), Until: at(0), CreatedAt: at(0), Reached: at(0)}, 0},
+	} {
+		require.Equal(t, c.want, share(c.r), "%+v", c.r)
+	}
+}
+
+func TestDeadLettersAreTriedUntilNoneRemains(t *testing.T) {
+	w := newWorld(t, map[string]reply{
+		"GET /admin/v1/dead-letters": {200, `{"items":[{"id":"dev_1","kind":"event","resource":"orders","reason":"no \u001bschema","at":"2026-01-02T03:04:05Z"}]}`},
+		"GET /admin/v1/breakers":     {200, `{"items":[{"subscription_id":"sub_1","failures":7,"reason":"timeout"}]}`},
+	})
+	out, errs, code := w.run("dead-letters", "list", "--kind", "event", "--reason", "schema", "--subscription", "orders/sub_1")
+	require.Equal(t, exit.OK, code, errs)
+	require.Contains(t, out, "no ?schema")
+	require.Equal(t, "/admin/v1/dead-letters?kind=event&limit=50&reason=schema&subscription=sub_1", w.last().path)
+	out, _, _ = w.run("breakers", "--resource", "orders")
+	require.Contains(t, out, "timeout")
+	require.Equal(t, "/admin/v1/breakers?resource=orders", w.last().path)
+
+	parts := []string{`{"replays":1,"deliveries":4,"events":2,"remaining":9,"skipped":[{"subscription_id":"sub_2","reason":"it is paused"}]}`, `{"events":3,"remaining":0,"skipped":[]}`}
+	var bodies []string
+	w.handle = func(rw http.ResponseWriter, body string) {
+		bodies = append(bodies, body)
+		fmt.Fprint(rw, parts[len(bodies)-1])
+	}
+	out, errs, code = w.run("dead-letters", "replay", "--resource", "orders", "dev_1")
+	require.Equal(t, exit.OK, code, errs)
+	require.Contains(t, out, "5 published anew")
+	require.Contains(t, out, "sub_2 was left out: it is paused")
+	require.JSONEq(t, `{"resource":"orders","ids":["dev_1"]}`, bodies[0])
+	require.JSONEq(t, `{"resource":"orders","ids":["dev_1"],"remaining":9}`, bodies[1])
+	_, _, code = w.run("dead-letters", "replay")
+	require.Equal(t, exit.Usage, code)
+	_, errs, code = w.run("dead-letters", "replay", "--all")
+	require.Equal(t, exit.Usage, code)
+	require.Contains(t, errs, "--yes says so")
 }
