@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"time"
@@ -58,6 +59,8 @@ type config struct {
 	PublicURL    string        `env:"WEBHOOK_PUBLIC_URL"`
 	// The waits between questions for an endpoint's consent, up to 10.
 	Questions []time.Duration `env:"WEBHOOK_VERIFICATION_SCHEDULE" envDefault:"5s,30s,2m,10m"`
+	// Which attempts have a line in the log: `all`, or `failed` for those that did not succeed.
+	LogAttempts string `env:"WEBHOOK_LOG_ATTEMPTS" envDefault:"all"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
 }
@@ -86,6 +89,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 		return "", err
 	}
 	client := made.gateway
+	client.Trace = app.Trace
 	app.OnStop("gateway connections", func(context.Context) error { client.Close(); return nil })
 	app.Metrics.MustRegister(made.keyring, tlsconf.NewCertificates(nil, made.redis, made.amqp, made.gateway.TLS))
 	app.Go("key ring", func(ctx context.Context) error { return made.keyring.Run(ctx, app.Log) })
@@ -115,7 +119,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	engine := delivery.New(delivery.Options{
 		Store: kept, Gateway: client, Transforms: transforms, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
 		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
-		Origin: made.sender.Origin, Tokens: tokens,
+		Origin: made.sender.Origin, Tokens: tokens, Replica: replica(), Trace: app.Trace, QuietSuccess: c.LogAttempts == logFailed,
 	})
 	asker := consent.New(consent.Options{
 		Store: kept, Gateway: client, Tokens: tokens, Publisher: link, Names: names, Signer: made.signer, Sender: made.sender, Waits: c.Questions,
@@ -127,6 +131,15 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error { return engine.Run(ctx, conn) })
 	})
 	return address, nil
+}
+
+// replica is this process's name for admins.
+func replica() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
 }
 
 // policy is how deliveries are attempted where neither subscription nor resource says otherwise.
@@ -196,6 +209,9 @@ func (c config) bounds() []error {
 	if c.DisableAfter <= 0 {
 		errs = append(errs, errors.New("WEBHOOK_DISABLE_AFTER: must be positive, as in 120h"))
 	}
+	if !slices.Contains([]string{"", "all", logFailed}, c.LogAttempts) {
+		errs = append(errs, errors.New("WEBHOOK_LOG_ATTEMPTS: use all or failed"))
+	}
 	if c.AuditEntries < 1 {
 		errs = append(errs, errors.New("WEBHOOK_AUDIT_ENTRIES: use 1 or more"))
 	}
@@ -204,6 +220,8 @@ func (c config) bounds() []error {
 	}
 	return errs
 }
+
+const logFailed = "failed"
 
 // mostQuestions bounds how often an endpoint is asked in one round.
 const mostQuestions = 10

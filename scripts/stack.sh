@@ -39,7 +39,7 @@ WEBHOOK_PUBLIC_URL: the gateway's own address unless given, even as empty.
 WEBHOOK_RETRY_SCHEDULE, WEBHOOK_CALLBACK_TIMEOUT, WEBHOOK_MAX_IN_FLIGHT, WEBHOOK_BULK_RATE, WEBHOOK_DISABLE_AFTER, WEBHOOK_REPLAY_RATE,
 WEBHOOK_SHUTDOWN_TIMEOUT, WEBHOOK_LOG_LEVEL, WEBHOOK_ADMIN_TOKENS, WEBHOOK_CONSUMER_RATE, WEBHOOK_CONSUMER_EVENT_RATE,
 WEBHOOK_CONSUMER_SUBSCRIPTIONS, WEBHOOK_AUDIT_ENTRIES, WEBHOOK_MAX_CONNECTIONS, WEBHOOK_DNS, WEBHOOK_EGRESS_PROXY, WEBHOOK_ORIGIN,
-WEBHOOK_VERIFICATION_SCHEDULE, SSL_CERT_FILE: handed on if given.
+WEBHOOK_VERIFICATION_SCHEDULE, WEBHOOK_PORTAL_ADMIN, WEBHOOK_PORTAL_ADMIN_URL, WEBHOOK_PORTAL_FRAME_ANCESTORS, SSL_CERT_FILE: handed on if given.
 OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_RESOURCE_ATTRIBUTES: likewise.
 STACK_VIA_REDIS, STACK_VIA_AMQP, STACK_VIA_GATEWAY: HOST:PORT at which the services reach these, e.g. a proxy that fails.
 STACK=compose: with the real APISIX, on Docker. STACK_TIMEOUT: seconds a process may take to become healthy (120).
@@ -52,6 +52,7 @@ SERVICES=(subscription-service gateway callback-service event-listener)
 STOP_ORDER=(event-listener callback-service gateway subscription-service rabbitmq epmd redis)
 HANDED_ON=(
   WEBHOOK_{RETRY_SCHEDULE,CALLBACK_TIMEOUT,MAX_IN_FLIGHT,BULK_RATE,DISABLE_AFTER,REPLAY_RATE,SHUTDOWN_TIMEOUT,LOG_LEVEL,DNS,EGRESS_PROXY,ORIGIN,VERIFICATION_SCHEDULE} SSL_CERT_FILE
+  WEBHOOK_PORTAL_{ADMIN,ADMIN_URL,FRAME_ANCESTORS}
   WEBHOOK_{ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS}
   WEBHOOK_{REDIS,AMQP}_{CA,CERT,KEY} STACK_VIA_{REDIS,AMQP,GATEWAY}
 )
@@ -273,7 +274,7 @@ node_name() { printf 'webhook%s@localhost' "$(cksum <<<"$RUN_DIR" | cut -d ' ' -
 start_subscription-service() {
   local settings
   mapfile -t settings < <(handed_on WEBHOOK_{ALLOW_CIDRS,ALLOW_HTTP,DNS,ORIGIN,PUBLIC_URL,ADMIN_TOKENS,CONSUMER_RATE,CONSUMER_EVENT_RATE,CONSUMER_SUBSCRIPTIONS,AUDIT_ENTRIES,MAX_CONNECTIONS} \
-    WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}" "${TRACING[@]}")
+    WEBHOOK_PORTAL_{ADMIN,ADMIN_URL,FRAME_ANCESTORS} WEBHOOK_LOG_LEVEL WEBHOOK_SHUTDOWN_TIMEOUT "${OVER_TLS[@]}" "${TRACING[@]}")
   launch subscription-service "${settings[@]}" \
     REDIS_URL="$(their_redis_url)" AMQP_URL="$(their_amqp_url)" \
     WEBHOOK_GATEWAY_KEY_FILE="$RUN_DIR/gateway.keys" WEBHOOK_ADMIN_TOKEN="${SECRET[WEBHOOK_ADMIN_TOKEN]}" \
@@ -505,6 +506,7 @@ write_env() {
 print_urls() {
   grep -v '^ADMIN_TOKEN=' "$RUN_DIR/env" | sed -E 's#(://[^:/@]*):[^@/]*@#\1:…@#'
   printf 'all of it, with the admin token: source %q\n' "$RUN_DIR/env"
+  printf 'the command line for it: bin/webhookctl; is all well: bin/webhookctl doctor\n'
 }
 
 # seconds_to_stop NAME: a little more than the process itself takes for an orderly end.

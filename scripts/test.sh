@@ -11,6 +11,7 @@ source "$ROOT/scripts/lib/packages.sh"
 cd "$ROOT"
 
 need_c_compiler
+need_snippet_tools
 need_chromium
 mapfile -t packages < <(scripts/modules.sh ...)
 

@@ -16,6 +16,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/token"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/callback"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // challengeType is the member "type" of a challenge.
@@ -88,7 +89,7 @@ func (a *Asker) call(q asking, body []byte) (gateway.Call, error) {
 	sub := q.sub
 	sub.Format, sub.Transform = contract.FormatData, ""
 	cmd := contract.NewCommand(question(sub, body, a.Now()), sub.ID, sub.Resource, a.Now())
-	header, body, err := callback.Build(cmd, &sub, q.token, nil, a.Now())
+	header, body, err := callback.Build(cmd, &sub, q.token, tracing.OfCommand(cmd), nil, a.Now())
 	if err != nil {
 		return gateway.Call{}, fmt.Errorf("making the question: %w", err)
 	}

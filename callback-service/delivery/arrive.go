@@ -75,7 +75,7 @@ func (e *Engine) enter(tasks ...*task) {
 		preferred := t.returning || t.cmd.Ordered // a whole line waits for it
 		if t.returning {
 			t.returning = false
-			e.lanes.Returned()
+			e.lanes.Returned(t.cmd.Subscription)
 		}
 		if t.cmd.Ordered {
 			switch e.lines.arrive(t) {

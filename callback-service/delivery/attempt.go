@@ -20,9 +20,13 @@ import (
 // attempt makes one call and hands on what follows from it.
 func (e *Engine) attempt(work context.Context, s *starting) {
 	began := e.Now()
-	answer, err := e.call(work, s)
+	ctx, span := e.begin(work, s)
+	defer span.End()
+	answer, err := e.call(ctx, s)
 	took := e.Now().Sub(began)
 	if work.Err() != nil {
+		span.Fail("cut_off")
+		e.logAttempt(s, answer, Verdict{Kind: Hold, Reason: "cut off by the end of the service"}, took, err)
 		e.Metrics.inFlight.Dec()
 		e.giveBack(s.task) // cut off by the end of the service: what became of the call was never learned
 		return
@@ -31,6 +35,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 	if errors.Is(err, callback.ErrRequest) {
 		verdict = Verdict{Kind: Fail, Reason: err.Error()}
 	}
+	span.Outcome(answer.Outcome, verdict.Detail, answer.Status)
 	e.Metrics.attempt(s, answer, took)
 	e.logAttempt(s, answer, verdict, took, err)
 	e.learn(s, verdict, took)
@@ -42,6 +47,10 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 	settled := e.conclude(s, verdict, contract.Attempt{
 		Number: s.cmd.Attempt, At: began.UTC(), DurationMS: took.Milliseconds(),
 		Status: endpointStatus(answer), Outcome: answer.Outcome, Detail: verdict.Detail, Error: verdict.Reason,
+		TraceID: s.trace.TraceID().String(),
+	})
+	e.logged.add(&logEntry{
+		delivery: *settled.record, sub: s.sub, token: s.token, sent: s.sent, answer: answer, queued: s.waited(began), policy: s.log,
 	})
 	e.follows(settled)
 }
@@ -50,14 +59,15 @@ func (e *Engine) call(work context.Context, s *starting) (answer gateway.Answer,
 	if s.token, err = e.Tokens.Token(work, s.sub, s.policy.Timeouts); err != nil {
 		return token.AnswerOf(err), err
 	}
-	header, body, err := callback.Build(s.cmd, s.sub, s.token, e.Transforms, e.Now())
+	header, body, err := callback.Build(s.cmd, s.sub, s.token, s.trace, e.Transforms, e.Now())
 	if err != nil {
 		return gateway.Answer{}, err
 	}
 	header[contract.HeaderRequestOrigin] = e.origin
+	s.sent = sentBy(s.sub, header, body, s.log.Excerpt())
 	return e.Gateway.Do(work, gateway.Call{
 		Target: s.sub.CallbackURL, Subscription: s.sub.ID, Delivery: s.cmd.Delivery, Certificate: s.sub.Auth.CertificateID(),
-		Timeouts: s.policy.Timeouts, Header: header, Body: body,
+		Timeouts: s.policy.Timeouts, Header: header, Body: body, Keep: kept(s.sub, s.token, s.log),
 	})
 }
 
@@ -96,6 +106,7 @@ func (e *Engine) learn(s *starting, v Verdict, took time.Duration) {
 		e.gate.works()
 	}
 	moves := e.lanes.Finish(s.sub.ID, v.Health, took, v.Pause)
+	e.breakers.learn(s.sub, v, moves.Opened)
 	if moves.Opened {
 		e.Metrics.opened.Inc()
 		e.Log.Warn("a circuit breaker opens", zap.String("subscription", s.sub.ID), zap.String("reason", v.Reason))
@@ -128,20 +139,21 @@ func (e *Engine) hold(t *task, why string) {
 
 // conclude turns a verdict into what to keep and what to publish.
 func (e *Engine) conclude(s *starting, v Verdict, attempt contract.Attempt) settlement {
-	settled := settlement{task: s.task, sub: s.sub, result: resultAttempt, succeeded: v.Kind == Succeed}
+	settled := settlement{task: s.task, sub: s.sub, log: s.log, result: resultAttempt, succeeded: v.Kind == Succeed}
 	switch v.Kind {
 	case Succeed:
 		settled.record = e.record(s.task, contract.DeliverySucceeded, "", &attempt)
 	case Retry:
 		due := e.Now().Add(jitter(v.Wait))
+		attempt.NextAttempt = due.UTC()
 		settled.record = e.record(s.task, contract.DeliveryPending, v.Reason, &attempt)
-		settled.record.NextAttempt = due.UTC()
+		settled.record.NextAttempt = attempt.NextAttempt
 		settled.publish = e.delay(nextAttempt(s.task), due)
 		e.parkBehind(e.lines.away(s.task, due), due)
 	case Fail, Disable:
 		settled.record = e.record(s.task, contract.DeliveryFailed, v.Reason, &attempt)
 		settled.publish = append(e.dead(s.message, v.Reason), e.exhausted(s.task, *settled.record))
-		settled.disable, settled.dead = v.Kind == Disable, whyDead(v, attempt)
+		settled.disable, settled.dead, settled.letter = v.Kind == Disable, whyDead(v, attempt), deadLetter(s.task, *settled.record)
 	case Hold: // not settled
 	}
 	return settled
@@ -187,18 +199,4 @@ func (e *Engine) delay(msg rabbit.Message, due time.Time) []rabbit.Message {
 
 func (e *Engine) dead(msg rabbit.Message, reason string) []rabbit.Message {
 	return []rabbit.Message{e.names.ToDead(reason, msg)}
-}
-
-// logAttempt writes one line per attempt that did not succeed; successes are in the metrics and in the deliveries calls.
-func (e *Engine) logAttempt(s *starting, answer gateway.Answer, v Verdict, took time.Duration, err error) {
-	level := zap.InfoLevel
-	if v.Kind == Succeed {
-		level = zap.DebugLevel
-	}
-	if line := e.Log.Check(level, "attempt"); line != nil {
-		line.Write(zap.String("delivery", s.cmd.Delivery), zap.String("subscription", s.cmd.Subscription),
-			zap.String("event", s.cmd.Event.ID()), zap.Int("attempt", s.cmd.Attempt), zap.String("outcome", string(answer.Outcome)),
-			zap.String("detail", string(v.Detail)), zap.Int("status", answer.Status), zap.Duration("took", took),
-			zap.String("reason", v.Reason), zap.Error(err))
-	}
 }

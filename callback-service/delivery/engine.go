@@ -3,6 +3,8 @@
 //	due? → decode → lane → standing → line → rate → build and sign → post through the gateway → decide → record, publish,
 //	acknowledge
 //
+// and beside it, never in its way, each attempt goes into the log.
+//
 // A command is acknowledged only after what follows from it is recorded and confirmed. What cannot start yet waits in its
 // lane, or is parked: it goes back to the broker until its time comes.
 package delivery
@@ -27,6 +29,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 var noContext = context.Background() // for library calls that take a context and block on nothing
@@ -35,12 +38,15 @@ var noContext = context.Background() // for library calls that take a context an
 type Store interface {
 	Standings(ctx context.Context, asked []store.Pending) ([]store.Standing, error)
 	Record(ctx context.Context, records []store.Record) error
+	LogAttempts(ctx context.Context, attempts []store.AttemptLog) error
 	Take(ctx context.Context, asks []store.Ask) ([]store.Grant, error)
 	LeaveLine(ctx context.Context, line, delivery string) error
 	LineChanges(ctx context.Context, told func(line string)) error
 	FailingSince(ctx context.Context, subscriptions []string, now time.Time) (map[string]time.Time, error)
 	Healthy(ctx context.Context, subscriptions []string) error
 	ChangeSubscription(ctx context.Context, id string, change func(*contract.Subscription) error) (contract.Subscription, error)
+	ReportBreakers(ctx context.Context, replica string, open []contract.Breaker) error
+	Bury(ctx context.Context, letters []contract.DeadLetter) error
 }
 
 // Gateway makes one call.
@@ -48,7 +54,7 @@ type Gateway interface {
 	Do(ctx context.Context, call gateway.Call) (gateway.Answer, error)
 }
 
-// Options of an Engine. All but Lanes and Tokens are needed.
+// Options of an Engine. All but Lanes, Tokens, Trace and QuietSuccess are needed.
 type Options struct {
 	Store   Store
 	Gateway Gateway
@@ -68,8 +74,14 @@ type Options struct {
 	Drain time.Duration
 	// Now is the clock; time.Now in production.
 	Now func() time.Time
+	// Replica names this process where admins read of its breakers; a name of its own unless it is set.
+	Replica string
 	// Origin names this installation to endpoints, in WebHook-Request-Origin.
 	Origin string
+	// Trace makes a span of each attempt; nil makes none.
+	Trace *tracing.Tracer
+	// QuietSuccess leaves the lines of attempts out that succeed.
+	QuietSuccess bool
 	// Tokens has the access tokens; nil: a source of the engine's own.
 	Tokens *token.Source
 	// Lanes has the lanes' defaults unless it is set.
@@ -90,6 +102,9 @@ type Engine struct {
 	gate   *gate
 	rest   *rest
 	health *health
+	logged *logWriter
+
+	breakers *breakers
 
 	inbox    *inbox // what may start
 	attempts sync.WaitGroup
@@ -111,14 +126,18 @@ func New(o Options) *Engine {
 	if o.Tokens == nil {
 		o.Tokens = token.New(o.Gateway, o.Now)
 	}
+	if o.Replica == "" {
+		o.Replica = contract.NewID("rep")
+	}
 	e := &Engine{
 		Options: o, origin: []string{o.Origin}, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
-		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(),
+		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(), breakers: newBreakers(),
 		starting: batch.Pacer{Most: startPace}, settling: batch.Pacer{Most: settlePace},
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
 		urgent:  make(chan struct{}, 1),
 		settled: make(chan settlement, 2*o.InFlight+1024), loud: make(chan settlement, 2*o.InFlight+1024),
 	}
+	e.logged = newLogWriter(e)
 	o.Metrics.observe(e)
 	return e
 }
@@ -133,10 +152,12 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
-	var starter, settlers, announcers sync.WaitGroup
+	var starter, settlers, announcers, logger sync.WaitGroup
+	logger.Go(func() { e.logged.run(background) })
 	starter.Go(func() { e.start(ctx, background, work) })
 	starter.Go(func() { e.tick(ctx, background) })
 	starter.Go(func() { e.listen(background) })
+	starter.Go(func() { e.report(background) })
 	for range settlerCount {
 		settlers.Go(func() { e.settle(ctx) })
 		announcers.Go(func() { e.announce(ctx) })
@@ -146,10 +167,12 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	end()
 	starter.Wait()
 	e.attempts.Wait()
+	close(e.logged.queue)
 	close(e.settled)
 	settlers.Wait()
 	close(e.loud)
 	announcers.Wait()
+	logger.Wait()
 	return err
 }
 

@@ -34,6 +34,7 @@ type bench struct {
 	Options
 	store  *store.Store
 	broker *rabbit.Conn
+	engine *Engine
 	calls  chan gateway.Call
 	sub    contract.Subscription
 	stop   context.CancelFunc
@@ -92,6 +93,7 @@ func (b *bench) run(t *testing.T) {
 	b.stop = cancel
 	b.Metrics = NewMetrics(prometheus.NewRegistry())
 	engine := New(b.Options)
+	b.engine = engine
 	go func() { b.done <- engine.Run(ctx, b.broker) }()
 	t.Cleanup(func() { b.halt(t) })
 }

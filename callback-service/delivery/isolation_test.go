@@ -230,6 +230,57 @@ func TestAnExhaustedDeliveryIsToldOf(t *testing.T) {
 	require.Equal(t, "given up after 3 attempts: the endpoint answered 500", told.Reason)
 }
 
+func TestWhatIsGivenUpIsOnTheListOfDeadLetters(t *testing.T) {
+	b := start(t, status(500))
+	b.send(t, b.message("a", 3))
+	d := b.settledAs(t, b.id("a"), contract.DeliveryFailed)
+	want := contract.DeadLetter{
+		ID: d.ID, Kind: contract.DeadDelivery, Resource: "orders", Subscription: b.sub.ID, Reason: "given up after 3 attempts: the endpoint answered 500",
+		At: d.UpdatedAt, Created: d.CreatedAt, EventID: d.EventID, EventSource: d.EventSource, EventType: d.EventType, Attempts: 3,
+	}
+	var found []contract.DeadLetter
+	require.Eventually(t, func() bool {
+		var err error
+		found, err = b.store.DeadLettersOf(t.Context(), []string{d.ID})
+		return err == nil && len(found) == 1
+	}, 20*time.Second, 5*time.Millisecond)
+	require.Equal(t, want, found[0])
+}
+
+func TestOpenBreakersAreReportedUntilTheyClose(t *testing.T) {
+	var works atomic.Bool
+	b := start(t, func(context.Context, int) (gateway.Answer, error) {
+		return answered(map[bool]int{true: 204, false: 500}[works.Load()])
+	})
+	b.restart(t, func(o *Options) {
+		o.Replica = "one-" + b.tag
+		o.Lanes = lane.Options{OpenFor: 300 * time.Millisecond, OpenMost: 300 * time.Millisecond}
+		o.Policy.RetrySchedule = slices.Repeat([]contract.Duration{contract.Duration(time.Millisecond)}, 100)
+	})
+	ours := func() (found []contract.Breaker) {
+		all, err := b.store.Breakers(t.Context())
+		require.NoError(t, err)
+		for _, open := range all {
+			if open.Replica == "one-"+b.tag {
+				found = append(found, open)
+			}
+		}
+		return found
+	}
+	b.send(t, b.messages(b.sub, 50)...)
+	var open []contract.Breaker
+	require.Eventually(t, func() bool { open = ours(); return len(open) == 1 }, 20*time.Second, 10*time.Millisecond)
+	require.Equal(t, b.sub.ID, open[0].Subscription)
+	require.Equal(t, b.sub.Resource, open[0].Resource)
+	require.Equal(t, b.sub.Consumer, open[0].Consumer)
+	require.Contains(t, open[0].Reason, "the endpoint answered 500")
+	require.GreaterOrEqual(t, open[0].Failures, 10)
+	require.Positive(t, open[0].Parked)
+	require.WithinDuration(t, time.Now(), open[0].Since, 20*time.Second)
+	works.Store(true)
+	require.Eventually(t, func() bool { return len(ours()) == 0 }, 20*time.Second, 10*time.Millisecond)
+}
+
 func TestASubscriptionsOwnScheduleCounts(t *testing.T) {
 	b := start(t, status(500))
 	b.change(t, func(s *contract.Subscription) { s.Delivery.RetrySchedule = []contract.Duration{} })

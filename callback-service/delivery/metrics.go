@@ -31,6 +31,7 @@ type Metrics struct {
 	disabled prometheus.Counter
 	parked   prometheus.Counter
 	opened   prometheus.Counter
+	unlogged prometheus.Counter
 	registry prometheus.Registerer
 }
 
@@ -96,6 +97,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		disabled: f.NewCounter(prometheus.CounterOpts{Name: "webhook_subscriptions_disabled_total", Help: "Subscriptions that were disabled: gone, or nothing but failures for too long."}),
 		parked:   f.NewCounter(prometheus.CounterOpts{Name: "webhook_parked_total", Help: "Commands given back to the broker until their time comes."}),
 		opened:   f.NewCounter(prometheus.CounterOpts{Name: "webhook_breakers_opened_total", Help: "Circuit breakers that opened."}),
+		unlogged: f.NewCounter(prometheus.CounterOpts{Name: "webhook_log_dropped_total", Help: "Attempts that are missing in the log of attempts: too many at once, or Redis did not take them."}),
 		registry: registry,
 	}
 	m.begin()
@@ -131,6 +133,14 @@ func (t *task) since() time.Time {
 		return due
 	}
 	return t.cmd.Created
+}
+
+// waited is how long an attempt could have been made and was not; zero where that is not known.
+func (t *task) waited(until time.Time) time.Duration {
+	if !t.dated() {
+		return 0
+	}
+	return max(0, until.Sub(t.since()))
 }
 
 func (t *task) kind() kind {

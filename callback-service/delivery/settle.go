@@ -43,7 +43,9 @@ type settlement struct {
 	task    *task // nil for what only has to be published
 	sub     *contract.Subscription
 	record  *contract.Delivery
+	log     contract.LogPolicy // of the record
 	publish []rabbit.Message
+	letter  *contract.DeadLetter // for the list of dead letters, if it is one
 	result  result
 	// succeeded is for the subscription's health.
 	succeeded bool
@@ -110,6 +112,7 @@ func (e *Engine) settleBatch(stop context.Context, batch []settlement) {
 		}
 	}
 	e.keep(stop, batch)
+	e.bury(stop, batch)
 	for _, message := range e.watch(stop, batch) {
 		batch = append(batch, settlement{publish: []rabbit.Message{message}})
 	}
@@ -143,7 +146,7 @@ func (e *Engine) keep(stop context.Context, batch []settlement) {
 	for _, s := range batch {
 		switch {
 		case s.record != nil:
-			records = append(records, store.Record{Delivery: *s.record, Line: s.task.cmd.Line()})
+			records = append(records, store.Record{Delivery: *s.record, Line: s.task.cmd.Line(), Log: s.log})
 		case s.leave && s.task.cmd.Ordered:
 			if err := e.Store.LeaveLine(noContext, s.task.cmd.Line(), s.task.cmd.Delivery); err != nil {
 				e.Log.Warn("leaving a line", zap.Error(err))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/lane"
@@ -63,7 +64,7 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 	due := make([]*starting, 0, len(batch))
 	for i, t := range batch {
 		if !e.settles(t, standings[i]) {
-			due = append(due, &starting{task: t, sub: standings[i].Subscription, policy: e.policy(standings[i])})
+			due = append(due, &starting{task: t, sub: standings[i].Subscription, policy: e.policy(standings[i]), log: standings[i].Log})
 		}
 	}
 	for _, s := range e.allowed(stop, due) {
@@ -77,7 +78,10 @@ type starting struct {
 	*task
 	sub    *contract.Subscription
 	policy contract.DeliveryPolicy
+	log    contract.LogPolicy
 	token  string // the access token that the attempt carries, if any
+	sent   *sent  // nil until there is a request
+	trace  trace.SpanContext
 }
 
 // present leaves out what the broker hands out again by itself, perhaps to another process.
@@ -116,7 +120,7 @@ func (e *Engine) policy(standing store.Standing) contract.DeliveryPolicy {
 
 // settles deals with a task that needs no attempt now, and reports whether it was one.
 func (e *Engine) settles(t *task, standing store.Standing) bool {
-	s := settlement{task: t}
+	s := settlement{task: t, log: standing.Log}
 	sub, recorded := standing.Subscription, standing.Recorded
 	if sub != nil {
 		t.resource = sub.Resource
@@ -129,11 +133,15 @@ func (e *Engine) settles(t *task, standing store.Standing) bool {
 		e.Log.Error("a subscription's record is damaged", zap.String("subscription", t.cmd.Subscription), zap.Error(standing.Err))
 		s.record = e.record(t, contract.DeliveryFailed, "the subscription's record is damaged: subscribe again", nil)
 		s.publish, s.result, s.dead = e.dead(t.message, s.record.Reason), resultDamaged, deadDamaged
+		s.letter = deadLetter(t, *s.record)
 	case sub == nil:
 		s.result = resultGone // unsubscribed: nobody is left to deliver to or to tell
 	case made(recorded, t.cmd):
 		s.publish, s.result = e.follow(t, *recorded), resultFollowed
 		s.leave = recorded.Status != contract.DeliveryPending
+		if recorded.Status == contract.DeliveryFailed {
+			s.letter = deadLetter(t, *recorded)
+		}
 	case outdated(recorded, t.cmd):
 		s.result, s.leave = resultCopy, recorded.Status != contract.DeliveryPending
 	case sub.Status == contract.StatusDisabled:

@@ -19,6 +19,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/hop"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 const (
@@ -68,10 +69,13 @@ type Client struct {
 	// TLS makes the connections where the URL says https. It is set before the first call; unless it is, the system's authorities
 	// are believed.
 	TLS *tlsconf.Client
+	// Trace makes a span of each call; nil makes none.
+	Trace *tracing.Tracer
 
-	head   string // the request line and the Host header
-	signer *contract.Signer
-	pool   *hop.Pool
+	host, port string
+	head       string // the request line and the Host header
+	signer     *contract.Signer
+	pool       *hop.Pool
 }
 
 // New makes a client for the gateway at a base URL. most bounds the connections that are kept.
@@ -80,7 +84,7 @@ func New(base string, signer *contract.Signer, most int) (*Client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("the gateway's URL cannot be read: write it as http://host:port")
 	}
-	c := &Client{TLS: &tlsconf.Client{}, signer: signer}
+	c := &Client{TLS: &tlsconf.Client{}, host: u.Hostname(), port: u.Port(), signer: signer}
 	address := u.Host
 	if u.Port() == "" {
 		address = net.JoinHostPort(u.Hostname(), u.Scheme) // the schemes are names of services too
@@ -106,9 +110,29 @@ func (c *Client) dial(ctx context.Context, secure bool, address string) (net.Con
 	return conn, nil
 }
 
-// Do makes the call: on the gateway always a POST; the statement says what the endpoint gets. The error is only for the log: it says why the gateway could not be asked, and never holds the
-// statement, a signature or the target.
+// Do makes the call, on the gateway always a POST; the statement says what the endpoint gets. The error is only for the log: it says
+// why the gateway could not be asked, and never holds the statement, a signature or the target.
 func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
+	if !c.Trace.On() {
+		return c.do(ctx, call)
+	}
+	ctx, span := c.Trace.Child(ctx, tracing.Client, "POST "+contract.CallbackPath)
+	defer span.End()
+	span.Set(append(tracing.Request(http.MethodPost, c.host, c.port), tracing.Template(contract.CallbackPath))...)
+	tracing.ToHTTP(span.Context(), call.Header)
+	answer, err := c.do(ctx, call)
+	switch {
+	case err != nil:
+		span.Fail("gateway")
+	case answer.Outcome == "":
+		span.Outcome("gateway", "", answer.Status)
+	default:
+		span.Outcome(answer.Outcome, answer.Detail, answer.Status)
+	}
+	return answer, err
+}
+
+func (c *Client) do(ctx context.Context, call Call) (Answer, error) {
 	statement, err := c.signer.SignCallback(contract.Callback{
 		Method: call.Method, Target: call.Target, Subscription: call.Subscription, Delivery: call.Delivery,
 		Certificate: call.Certificate, Timeouts: call.Timeouts,

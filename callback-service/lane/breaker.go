@@ -7,6 +7,7 @@ import "time"
 type breaker struct {
 	failures int
 	openFor  time.Duration // zero: closed
+	since    time.Time
 	until    time.Time
 	probing  bool
 }
@@ -37,7 +38,7 @@ func (b *breaker) learn(result Result, now time.Time, o Options) (opened, recove
 	b.failures++
 	switch {
 	case b.openFor == 0 && b.failures >= o.Threshold:
-		b.openFor, opened = o.OpenFor, true
+		b.openFor, b.since, opened = o.OpenFor, now, true
 	case probed:
 		b.openFor = min(2*b.openFor, o.OpenMost)
 	default:

@@ -136,8 +136,9 @@ type lane[T any] struct {
 	// took is a moving average of how long attempts take; progress is when the last one ended or the lane got busy.
 	took     time.Duration
 	progress time.Time
-	// slot is the time up to which parked deliveries have been given a time to come back.
-	slot time.Time
+	// slot is the time up to which parked deliveries have been given a time to come back; parked is about how many there are.
+	slot   time.Time
+	parked int
 }
 
 func (l *Lanes[T]) lane(id string, now time.Time) *lane[T] {
@@ -151,10 +152,13 @@ func (l *Lanes[T]) lane(id string, now time.Time) *lane[T] {
 }
 
 // Returned tells that a parked delivery is back.
-func (l *Lanes[T]) Returned() {
+func (l *Lanes[T]) Returned(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.parked = max(0, l.parked-1)
+	if n := l.lanes[id]; n != nil {
+		n.parked = max(0, n.parked-1)
+	}
 }
 
 // Postpone parks a delivery that has no use for a slot yet, and returns the time to come back.
@@ -248,6 +252,7 @@ func (l *Lanes[T]) reserve(n *lane[T], now time.Time) time.Time {
 		n.slot = most
 	}
 	l.parked++
+	n.parked++
 	return n.slot
 }
 
@@ -413,6 +418,27 @@ func (l *Lanes[T]) Drain() []T {
 		}
 	}
 	return all
+}
+
+// Open is a lane whose breaker is open.
+type Open struct {
+	ID string
+	// Since is when it opened, Until when a probe is due.
+	Since, Until     time.Time
+	Failures, Parked int
+}
+
+// Open returns the lanes whose breaker is open.
+func (l *Lanes[T]) Open() []Open {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var open []Open
+	for id, n := range l.lanes {
+		if !n.breaker.closed() {
+			open = append(open, Open{ID: id, Since: n.breaker.since, Until: n.breaker.until, Failures: n.breaker.failures, Parked: n.parked})
+		}
+	}
+	return open
 }
 
 // Stats are for metrics.

@@ -405,3 +405,25 @@ func (s *scene) woken(running map[string][]int, waiting, parked *int) {
 		}
 	}
 }
+
+func TestAnOpenBreakerTellsSinceWhenUntilWhenAndHowManyAreParked(t *testing.T) {
+	s := set(t, Options{})
+	s.known("a", Limits{InFlight: 1})
+	s.known("b", Limits{InFlight: 1})
+	require.Empty(t, s.Open())
+	s.open("a")
+	opened := s.now
+	require.Equal(t, Park, s.arrive("a", 1))
+	require.Equal(t, Park, s.arrive("a", 2))
+	require.Equal(t, Start, s.arrive("b", 1))
+	require.Equal(t, []Open{{ID: "a", Since: opened, Until: opened.Add(5 * time.Second), Failures: 10, Parked: 2}}, s.Open())
+	s.Returned("a")
+	s.now = opened.Add(5 * time.Second)
+	require.Equal(t, Start, s.arrive("a", 1))
+	s.dead("a")
+	require.Equal(t, []Open{{ID: "a", Since: opened, Until: s.now.Add(10 * time.Second), Failures: 11, Parked: 1}}, s.Open())
+	s.now = s.now.Add(10 * time.Second)
+	require.Equal(t, Start, s.arrive("a", 2))
+	s.alive("a")
+	require.Empty(t, s.Open())
+}

@@ -109,6 +109,24 @@ func (l *Link) ReadStream(ctx context.Context, queue string, from rabbit.StreamO
 	return conn.ReadStream(ctx, queue, from, handle)
 }
 
+// Depths is rabbit.Conn's; it wraps rabbit.ErrUnavailable while there is no connection.
+func (l *Link) Depths(ctx context.Context, queues ...string) (map[string]int, error) {
+	conn, _, err := l.get()
+	if err != nil {
+		return nil, err
+	}
+	return conn.Depths(ctx, queues...)
+}
+
+// Sift is rabbit.Conn's; it wraps rabbit.ErrUnavailable while there is no connection.
+func (l *Link) Sift(ctx context.Context, queue string, n int, handle func(context.Context, []rabbit.Message) error) (int, error) {
+	conn, _, err := l.get()
+	if err != nil {
+		return 0, err
+	}
+	return conn.Sift(ctx, queue, n, handle)
+}
+
 // Ready is nil while the broker is connected.
 func (l *Link) Ready(ctx context.Context) error {
 	conn, _, err := l.get()

@@ -4,23 +4,22 @@ package callback
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 const userAgent = "apisix-webhooks/1"
@@ -29,8 +28,9 @@ const userAgent = "apisix-webhooks/1"
 var ErrRequest = errors.New("the request cannot be built")
 
 // Build makes headers and body: the event in the subscription's format, or what its transform makes of it, the consumer's own
-// headers and credential, the trace, and the signatures. token is the access token where the credential is one of OAuth 2.0.
-func Build(cmd contract.Command, sub *contract.Subscription, token string, transforms *expr.Cache, now time.Time) (http.Header, []byte, error) {
+// headers and credential, the trace, and the signatures. token is the access token where the credential is one of OAuth 2.0, in what
+// the trace goes on from; what it lacks is made up.
+func Build(cmd contract.Command, sub *contract.Subscription, token string, in trace.SpanContext, transforms *expr.Cache, now time.Time) (http.Header, []byte, error) {
 	header, body, err := content(cmd.Event, sub, transforms)
 	if err != nil {
 		return nil, nil, err
@@ -39,7 +39,7 @@ func Build(cmd contract.Command, sub *contract.Subscription, token string, trans
 		header.Set(name, value)
 	}
 	authorize(header, sub.Auth, token)
-	trace(header, cmd.Event)
+	tracing.ToHTTP(tracing.Complete(in), header)
 	header.Set("User-Agent", userAgent)
 	for name, values := range header {
 		if !httpguts.ValidHeaderFieldValue(values[0]) {
@@ -140,23 +140,5 @@ func authorize(header http.Header, auth *contract.Auth, token string) {
 		for name, value := range auth.Headers {
 			header.Set(name, value)
 		}
-	}
-}
-
-// traceParent is the W3C Trace Context header of version 00.
-var traceParent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
-
-// trace hands on the producer's trace (CloudEvents extension "distributed tracing"), or starts one.
-func trace(header http.Header, e *event.Event) {
-	parent, _ := e.Extensions()["traceparent"].(string)
-	if !traceParent.MatchString(parent) {
-		var ids [24]byte
-		_, _ = rand.Read(ids[:]) // never fails
-		header.Set("Traceparent", "00-"+hex.EncodeToString(ids[:16])+"-"+hex.EncodeToString(ids[16:])+"-00")
-		return
-	}
-	header.Set("Traceparent", parent)
-	if state, _ := e.Extensions()["tracestate"].(string); state != "" {
-		header.Set("Tracestate", state)
 	}
 }

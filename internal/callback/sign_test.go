@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
@@ -113,7 +114,7 @@ func TestEveryCredentialArrivesInItsHeader(t *testing.T) {
 		sub := subscription(contract.FormatData)
 		sub.Auth = &c.auth
 		sub.Headers = map[string]string{"X-Api-Key": "the one of headers gives way"}
-		header, _, err := Build(command("", `1`), sub, c.token, transforms, noon)
+		header, _, err := Build(command("", `1`), sub, c.token, trace.SpanContext{}, transforms, noon)
 		require.NoError(t, err, name)
 		require.Equal(t, c.want["Authorization"], header["Authorization"], name)
 		if want := c.want["X-Api-Key"]; want != nil {

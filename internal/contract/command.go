@@ -20,7 +20,11 @@ const (
 	commandFirst        = "x-webhook-first"
 	commandReplay       = "x-webhook-replay"
 	commandOrdered      = "x-webhook-ordered"
-	commandPublished    = "x-webhook-published"
+	commandPrevious     = "x-webhook-previous"
+	// Those of W3C Trace Context, as every AMQP client writes them.
+	commandTraceParent = "traceparent"
+	commandTraceState  = "tracestate"
+	commandPublished   = "x-webhook-published"
 )
 
 // maxAttempt is the most attempts of a delivery, all its replays included.
@@ -47,7 +51,12 @@ type Command struct {
 	Created time.Time
 	// Published is when the event was published, as far as that is known and was before Created; milliseconds count.
 	Published time.Time
-	Event     *event.Event
+	// TraceParent and TraceState are the W3C trace context that the attempts' spans stand below. Empty: that of the event, whether
+	// it has one or not.
+	TraceParent, TraceState string
+	// Previous is the traceparent of the span of the attempt before; empty where there is none.
+	Previous string
+	Event    *event.Event
 }
 
 // Begun is from when on a consumer waits for the delivery.
@@ -96,10 +105,23 @@ func (c Command) Encode() (contentType string, headers map[string]any, body []by
 	if c.Ordered {
 		headers[commandOrdered] = true
 	}
+	c.encodeTrace(headers)
 	if !c.Published.IsZero() {
 		headers[commandPublished] = c.Published.UnixMilli()
 	}
 	return c.Event.DataContentType(), headers, c.Event.DataEncoded
+}
+
+func (c Command) encodeTrace(headers map[string]any) {
+	if c.TraceParent != "" {
+		headers[commandTraceParent] = c.TraceParent
+	}
+	if c.TraceState != "" {
+		headers[commandTraceState] = c.TraceState
+	}
+	if c.Previous != "" {
+		headers[commandPrevious] = c.Previous
+	}
 }
 
 // DecodeCommand reads what Encode wrote, or returns an error that wraps ErrCommand.
@@ -117,6 +139,7 @@ func DecodeCommand(contentType string, headers map[string]any, body []byte) (Com
 		Resource: text(headers, commandResource), Attempt: int(number(headers, commandAttempt)),
 		First: max(1, int(number(headers, commandFirst))), Replay: text(headers, commandReplay),
 		Created: moment(headers, commandCreated), Published: moment(headers, commandPublished), Event: e,
+		TraceParent: text(headers, commandTraceParent), TraceState: text(headers, commandTraceState), Previous: text(headers, commandPrevious),
 	}
 	c.Ordered, _ = headers[commandOrdered].(bool)
 	if c.Delivery == "" || c.Subscription == "" || c.Resource == "" {
@@ -149,3 +172,6 @@ func moment(headers map[string]any, name string) time.Time {
 	}
 	return time.Time{}
 }
+
+// DeliveryOf is the delivery that a message's headers name; "" where it is no callback command.
+func DeliveryOf(headers map[string]any) string { return text(headers, commandDelivery) }

@@ -28,4 +28,8 @@ type PortalUser struct {
 	Door Door `json:"door"`
 	// Ends is when it ends at the latest.
 	Ends time.Time `json:"ends"`
+	// Key is the id of the API key that the link was made with; empty for none. A session ends with it.
+	Key string `json:"key,omitempty"`
+	// Until is when the credential ends that the link was made with; zero: it has no end of its own.
+	Until time.Time `json:"until,omitzero"`
 }

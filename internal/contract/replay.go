@@ -27,8 +27,10 @@ type Replay struct {
 	State    ReplayState `json:"state"`
 	Reason   string      `json:"reason,omitempty"`
 	// Scanned counts the archive's events that were looked at, Sent the deliveries that were asked for again.
-	Scanned   int64     `json:"scanned"`
-	Sent      int64     `json:"sent"`
+	Scanned int64 `json:"scanned"`
+	Sent    int64 `json:"sent"`
+	// Reached is when the last event that was looked at was taken: how far between Since and Until the replay is.
+	Reached   time.Time `json:"reached_at,omitzero"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 	// Next is where in the archive to go on, as Position has it; zero: from Since.

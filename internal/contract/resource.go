@@ -87,8 +87,10 @@ func (c Consumer) ActionsOn(resource string) []string {
 }
 
 // Printable shortens foreign text and drops control characters, so that it can stand in an error or a log line.
-func Printable(s string) string {
-	const most = 100
+func Printable(s string) string { return PrintableTo(s, 100) }
+
+// PrintableTo is Printable with a length of its own, in bytes.
+func PrintableTo(s string, most int) string {
 	if len(s) > most {
 		s = s[:most] + "…"
 	}

@@ -51,6 +51,8 @@ type Policy struct {
 	MaxSubscriptions int `json:"max_subscriptions,omitempty"`
 	// MaxPayload is the longest data of an event, in bytes.
 	MaxPayload int `json:"max_payload,omitempty"`
+	// Log bounds what is kept of deliveries and attempts.
+	Log LogPolicy `json:"log,omitzero"`
 }
 
 // FullPolicy returns the resource's policy as it was read. What it does not know it leaves out: the API refuses it.
@@ -83,7 +85,7 @@ func (p Policy) Check() []*FieldError {
 	if p.MaxPayload < 0 || p.MaxPayload > MaxEvent {
 		refuse("max_payload", "must be 1 to %d bytes", MaxEvent)
 	}
-	return append(faults, p.checkCallbacks()...)
+	return append(append(faults, p.Log.Check()...), p.checkCallbacks()...)
 }
 
 func (p Policy) checkCallbacks() []*FieldError {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -54,6 +55,12 @@ func TestAPolicyNamesEachFieldThatCanNotBeUsed(t *testing.T) {
 		`{"callback_hosts":[""]}`:                                                     "callback_hosts[0]",
 		`{"callback_hosts":["fe80::1%eth0"]}`:                                         "callback_hosts[0]",
 		`{"callback_schemes":["https","ftp"]}`:                                        "callback_schemes[1]",
+		`{"log":{"max_age":"59m"}}`:                                                   "log.max_age",
+		`{"log":{"max_age":"2161h"}}`:                                                 "log.max_age",
+		`{"log":{"max_bytes":65535}}`:                                                 "log.max_bytes",
+		`{"log":{"max_bytes":1073741825}}`:                                            "log.max_bytes",
+		`{"log":{"body_excerpt":-1}}`:                                                 "log.body_excerpt",
+		`{"log":{"body_excerpt":16385}}`:                                              "log.body_excerpt",
 		`{"timeouts":{"total":"1h"}}`:                                                 "timeouts.total",
 		`{"callback_hosts":[` + strings.Repeat(`"a.example",`, 100) + `"a.example"]}`: "callback_hosts",
 	} {
@@ -78,4 +85,17 @@ func mustJSON(t *testing.T, v any) []byte {
 	raw, err := json.Marshal(v)
 	require.NoError(t, err)
 	return raw
+}
+
+func TestTheLogHasDefaultsAndCanDoWithoutBodies(t *testing.T) {
+	read := func(text string) LogPolicy {
+		policy, err := Resource{Policy: json.RawMessage(text)}.FullPolicy()
+		require.NoError(t, err)
+		require.Empty(t, policy.Check())
+		return policy.Log
+	}
+	none := read(`{}`)
+	require.Equal(t, []any{168 * time.Hour, 2 << 20, 4096, 1024}, []any{none.Age(), none.LogBytes(), none.Deliveries(), none.Excerpt()})
+	set := read(`{"log":{"max_age":"24h","max_bytes":65536,"body_excerpt":0}}`)
+	require.Equal(t, []any{24 * time.Hour, 32 << 10, 64, 0}, []any{set.Age(), set.LogBytes(), set.Deliveries(), set.Excerpt()})
 }

@@ -149,6 +149,28 @@ func (n Names) ToDead(reason string, m Message) Message {
 	return m
 }
 
+// HeaderRoutingKey keeps the original routing key of a dead event where tools show it.
+const HeaderRoutingKey = "x-webhook-routing-key"
+
+// StillDead addresses a message of the dead queue to its end. The broker's own account of why it is there does not go along, and so
+// becomes the reason where there is none.
+func (n Names) StillDead(m Message) Message {
+	if reason, ok := m.Headers[HeaderReason].(string); ok {
+		return n.ToDead(reason, m)
+	}
+	why, _ := m.Headers["x-first-death-reason"].(string)
+	return n.ToDead("the broker gave it up: "+why, m)
+}
+
+// Again addresses a message of the dead queue to the events exchange, as it was published.
+func (n Names) Again(m Message) Message {
+	headers := maps.Clone(m.Headers)
+	delete(headers, HeaderReason)
+	delete(headers, HeaderRoutingKey)
+	m.Headers = headers
+	return n.ToEvents(m.RoutingKey, m)
+}
+
 // ToOperations addresses a message to the operations exchange; the key is the kind of operation.
 func (n Names) ToOperations(key string, m Message) Message {
 	m.Exchange, m.RoutingKey = n.Operations, key

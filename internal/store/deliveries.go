@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -26,13 +27,34 @@ func (s *Store) Delivery(ctx context.Context, subscription, id string) (contract
 	return d, err
 }
 
+// DeliveryQuery asks for deliveries of a subscription, newest first. What is zero asks for all.
+type DeliveryQuery struct {
+	Subscription string
+	Status       contract.DeliveryStatus
+	// EventType and EventID are those of the event, as they are.
+	EventType, EventID string
+	// Since and Until bound when the delivery was created, both included.
+	Since, Until time.Time
+	Cursor       string
+	Limit        int
+}
+
+func (q DeliveryQuery) matches(d *contract.Delivery) bool {
+	return d != nil && (q.Status == "" || q.Status == d.Status) && (q.EventType == "" || q.EventType == d.EventType) &&
+		(q.EventID == "" || q.EventID == d.EventID)
+}
+
+// deliveriesStep is how many deliveries are read at a time, deliveriesScanned how many one page looks at.
+const deliveriesStep, deliveriesScanned = 200, 2000
+
 // Deliveries returns a page of a subscription's deliveries, newest first, without attempts, and the cursor of the next page,
-// "" at the end. status "" means all. An unreadable cursor is ErrConflict.
-func (s *Store) Deliveries(ctx context.Context, subscription string, status contract.DeliveryStatus, cursor string, limit int) ([]contract.Delivery, string, error) {
-	const step = 200
-	page := make([]contract.Delivery, 0, limit)
-	for {
-		entries, err := s.page(ctx, s.key.deliveries(subscription), true, cursor, step)
+// "" at the end. It looks at a bounded number of deliveries, so that a page may have fewer than asked for, or none, and still a
+// cursor. An unreadable cursor is ErrConflict.
+func (s *Store) Deliveries(ctx context.Context, q DeliveryQuery) ([]contract.Delivery, string, error) {
+	page := make([]contract.Delivery, 0, q.Limit)
+	cursor := q.Cursor
+	for range deliveriesScanned / deliveriesStep {
+		entries, err := s.pageWithin(ctx, s.key.deliveries(q.Subscription), true, span{q.Since, q.Until}, cursor, deliveriesStep)
 		if err != nil {
 			return nil, "", err
 		}
@@ -41,20 +63,21 @@ func (s *Store) Deliveries(ctx context.Context, subscription string, status cont
 			return nil, "", err
 		}
 		for i, d := range found {
-			if d == nil || status != "" && d.Status != status {
+			if !q.matches(d) {
 				continue
 			}
-			if len(page) == limit {
+			if len(page) == q.Limit {
 				return page, cursor, nil
 			}
 			page = append(page, *d)
 			cursor = cursorAt(entries[i])
 		}
-		if len(entries) < step {
+		if len(entries) < deliveriesStep {
 			return page, "", nil
 		}
 		cursor = cursorAt(entries[len(entries)-1])
 	}
+	return page, cursor, nil
 }
 
 // listed reads the deliveries of a page without their attempts; nil stands for one that is gone.

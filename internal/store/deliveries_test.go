@@ -44,7 +44,7 @@ func TestDeliveriesNewestFirst(t *testing.T) {
 	require.NoError(t, s.Record(ctx, batch))
 	walk := func(status contract.DeliveryStatus, limit int) (got []string) {
 		for cursor, more := "", true; more; more = cursor != "" {
-			page, next, err := s.Deliveries(ctx, "sub_1", status, cursor, limit)
+			page, next, err := s.Deliveries(ctx, DeliveryQuery{Subscription: "sub_1", Status: status, Cursor: cursor, Limit: limit})
 			require.NoError(t, err)
 			require.LessOrEqual(t, len(page), limit)
 			for _, d := range page {
@@ -63,13 +63,65 @@ func TestDeliveriesNewestFirst(t *testing.T) {
 	}
 	require.Empty(t, walk(contract.DeliveryCanceled, 10))
 
-	_, cursor, err := s.Deliveries(ctx, "sub_1", "", "", 10)
+	_, cursor, err := s.Deliveries(ctx, DeliveryQuery{Subscription: "sub_1", Limit: 10})
 	require.NoError(t, err)
 	require.NoError(t, s.Record(ctx, []Record{{Delivery: delivery("dlv_new", time.Hour, contract.DeliveryPending)}}))
 	require.NoError(t, s.rdb.Del(ctx, s.key.delivery(all[10])).Err()) // ended by its time
-	page, _, err := s.Deliveries(ctx, "sub_1", "", cursor, 1)
+	page, _, err := s.Deliveries(ctx, DeliveryQuery{Subscription: "sub_1", Cursor: cursor, Limit: 1})
 	require.NoError(t, err)
 	require.Equal(t, all[11], page[0].ID, "neither what came nor what went moves the next page")
+}
+
+func TestDeliveriesAreFoundByTypeEventAndTime(t *testing.T) {
+	s := withResource(t, open(t), "orders")
+	create(t, s, subscription("sub_1"))
+	var batch []Record
+	for i := range 10 {
+		d := delivery(fmt.Sprint("dlv_", i), time.Duration(i)*time.Second, contract.DeliverySucceeded)
+		d.EventID, d.EventType = fmt.Sprint("event ", i), []string{"even", "odd"}[i%2]
+		batch = append(batch, Record{Delivery: d})
+	}
+	keep(t, s, batch...)
+	find := func(q DeliveryQuery) (found []string) {
+		q.Subscription, q.Limit = "sub_1", 2
+		for more := true; more; more = q.Cursor != "" {
+			page, next, err := s.Deliveries(ctx, q)
+			require.NoError(t, err)
+			for _, d := range page {
+				found = append(found, d.ID)
+			}
+			q.Cursor = next
+		}
+		return found
+	}
+	at := func(i int) time.Time { return start.Add(time.Duration(i) * time.Second) }
+	require.Equal(t, []string{"dlv_9", "dlv_7", "dlv_5", "dlv_3", "dlv_1"}, find(DeliveryQuery{EventType: "odd"}))
+	require.Equal(t, []string{"dlv_4"}, find(DeliveryQuery{EventID: "event 4"}))
+	require.Empty(t, find(DeliveryQuery{EventID: "event 4", EventType: "odd"}))
+	require.Equal(t, []string{"dlv_6", "dlv_5", "dlv_4", "dlv_3"}, find(DeliveryQuery{Since: at(3), Until: at(6)}))
+	require.Equal(t, []string{"dlv_9", "dlv_8"}, find(DeliveryQuery{Since: at(8)}))
+	require.Equal(t, []string{"dlv_0"}, find(DeliveryQuery{Until: at(1), EventType: "even"}))
+	require.Empty(t, find(DeliveryQuery{Until: at(-1)}))
+}
+
+// A search for what is not there must end, and go on where it ended.
+func TestAPageLooksAtABoundedNumberOfDeliveries(t *testing.T) {
+	s := withResource(t, open(t), "orders")
+	create(t, s, subscription("sub_1"))
+	var batch []Record
+	for i := range deliveriesScanned + 10 {
+		batch = append(batch, Record{Delivery: delivery(fmt.Sprintf("dlv_%05d", i), time.Duration(i)*time.Millisecond, contract.DeliverySucceeded)})
+	}
+	batch[3].EventID = "sought"
+	keep(t, s, batch...)
+	page, cursor, err := s.Deliveries(ctx, DeliveryQuery{Subscription: "sub_1", EventID: "sought", Limit: 10})
+	require.NoError(t, err)
+	require.Empty(t, page)
+	require.NotEmpty(t, cursor)
+	page, cursor, err = s.Deliveries(ctx, DeliveryQuery{Subscription: "sub_1", EventID: "sought", Limit: 10, Cursor: cursor})
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+	require.Empty(t, cursor)
 }
 
 func TestStatuses(t *testing.T) {

@@ -17,6 +17,7 @@ func (k keys) fingerprint(f string) string      { return k.namespace + ":same:" 
 func (k keys) fingerprints() string             { return k.namespace + ":fingerprints" }                 // STRING the sealed key of all fingerprints
 func (k keys) delivery(id string) string        { return k.namespace + ":delivery:" + id }               // STRING see record.go
 func (k keys) deliveries(sub string) string     { return k.namespace + ":deliveries:" + sub }            // ZSET created ms → delivery id
+func (k keys) log(sub string) string            { return k.namespace + ":log:" + sub }                   // ZSET when → pack of attempts, see log.go
 func (k keys) line(id string) string            { return k.namespace + ":line:" + id }                   // ZSET place → delivery id
 func (k keys) lastPlace() string                { return k.namespace + ":line:last" }                    // STRING counts the places of all lines
 func (k keys) lineChanges() string              { return k.namespace + ":lines" }                        // CHANNEL ids of lines that a delivery left, one to a line of text
@@ -39,3 +40,7 @@ func (k keys) quota(of, consumer string) string { return k.namespace + ":quota:"
 func (k keys) portalLink(hash string) string    { return k.namespace + ":portal:link:" + hash }          // STRING PortalUser, under the SHA-256 of the link's token
 func (k keys) portalSession(h string) string    { return k.namespace + ":portal:session:" + h }          // STRING PortalUser, under the SHA-256 of the cookie's token
 func (k keys) replaysOf(sub string) string      { return k.namespace + ":replays:" + sub }               // ZSET began s → id of a running replay
+func (k keys) breakers() string                 { return k.namespace + ":breakers" }                     // ZSET ms until when its report holds → replica
+func (k keys) breakersOf(replica string) string { return k.namespace + ":breakers:" + replica }          // STRING JSON list of Breaker
+func (k keys) dead() string                     { return k.namespace + ":dead" }                         // ZSET ms → id of a dead letter
+func (k keys) letters() string                  { return k.namespace + ":dead:letters" }                 // HASH id → DeadLetter

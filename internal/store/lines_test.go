@@ -87,7 +87,7 @@ func TestWhatIsDoneLeavesItsLine(t *testing.T) {
 	pending, succeeded, failed, canceled := contract.DeliveryPending, contract.DeliverySucceeded, contract.DeliveryFailed, contract.DeliveryCanceled
 	join(t, s, Place{"a", "dlv_1"}, Place{"a", "dlv_2"}, Place{"a", "dlv_3"}, Place{"a", "dlv_4"})
 	record := func(id string, status contract.DeliveryStatus, n int) {
-		keep(t, s, Record{delivery(id, 0, status, attempt(n)), "a"})
+		keep(t, s, Record{Delivery: delivery(id, 0, status, attempt(n)), Line: "a"})
 	}
 	record("dlv_1", pending, 1)
 	require.Equal(t, []string{"dlv_1", "dlv_2", "dlv_3", "dlv_4"}, order(t, s, "a"))
@@ -130,8 +130,8 @@ func TestLineChangesAreToldToAll(t *testing.T) {
 	}
 	require.Eventually(t, subscribed(2), 5*time.Second, time.Millisecond)
 	join(t, s, Place{"a", "dlv_1"}, Place{"b", "dlv_2"}, Place{"c", "dlv_3"})
-	keep(t, s, Record{delivery("dlv_1", 0, contract.DeliverySucceeded, attempt(1)), "a"}, Record{delivery("dlv_2", 0, contract.DeliveryFailed, attempt(1)), "b"},
-		Record{delivery("dlv_9", 0, contract.DeliveryFailed, attempt(1)), "c"}) // this one was not in the line
+	keep(t, s, Record{Delivery: delivery("dlv_1", 0, contract.DeliverySucceeded, attempt(1)), Line: "a"}, Record{Delivery: delivery("dlv_2", 0, contract.DeliveryFailed, attempt(1)), Line: "b"},
+		Record{Delivery: delivery("dlv_9", 0, contract.DeliveryFailed, attempt(1)), Line: "c"}) // this one was not in the line
 	require.NoError(t, other.LeaveLine(ctx, "c", "dlv_3"))
 	require.NoError(t, other.LeaveLine(ctx, "c", "dlv_3"))
 	require.ElementsMatch(t, []string{"a", "a", "b", "b", "c", "c"}, receive(t, told, 6))

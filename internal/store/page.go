@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -14,16 +15,36 @@ func cursorAt(entry redis.Z) string {
 	return strconv.FormatInt(int64(entry.Score), 10) + "." + entry.Member.(string)
 }
 
+// span bounds the scores of a page, which are milliseconds; both ends are included, and a zero time is no bound.
+type span struct{ since, until time.Time }
+
+func (s span) edges() (least, most string) {
+	least, most = "-inf", "+inf"
+	if !s.since.IsZero() {
+		least = strconv.FormatInt(s.since.UnixMilli(), 10)
+	}
+	if !s.until.IsZero() {
+		most = strconv.FormatInt(s.until.UnixMilli(), 10)
+	}
+	return least, most
+}
+
 // page reads up to n entries of a sorted set, in its order or newest first, that come after the cursor. An unreadable cursor
 // is ErrConflict.
 func (s *Store) page(ctx context.Context, key string, newestFirst bool, cursor string, n int) ([]redis.Z, error) {
+	return s.pageWithin(ctx, key, newestFirst, span{}, cursor, n)
+}
+
+// pageWithin is page of the entries in a span. The cursor is one of such a page.
+func (s *Store) pageWithin(ctx context.Context, key string, newestFirst bool, within span, cursor string, n int) ([]redis.Z, error) {
 	edge, seen, err := parseCursor(cursor)
 	if err != nil {
 		return nil, err
 	}
-	query := redis.ZRangeArgs{Key: key, Start: "-inf", Stop: "+inf", ByScore: true, Rev: newestFirst, Count: int64(n)}
+	least, most := within.edges()
+	query := redis.ZRangeArgs{Key: key, Start: least, Stop: most, ByScore: true, Rev: newestFirst, Count: int64(n)}
 	if newestFirst {
-		query.Start, query.Stop = "+inf", "-inf" // Redis wants them in the order of the walk
+		query.Start, query.Stop = most, least // Redis wants them in the order of the walk
 	}
 	if cursor != "" {
 		query.Start = edge

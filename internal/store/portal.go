@@ -60,6 +60,24 @@ func (s *Store) PortalSession(ctx context.Context, token string, idle time.Durat
 	return user, err
 }
 
+// PortalSessionHolds tells whether a session goes on, and does not put off its end.
+func (s *Store) PortalSessionHolds(ctx context.Context, token string) (bool, error) {
+	n, err := s.rdb.Exists(ctx, s.key.portalSession(contract.HashKey(token))).Result()
+	if err != nil {
+		return false, fmt.Errorf("asking for a session: %w", err)
+	}
+	return n == 1, nil
+}
+
+// HasKey tells whether a consumer has an API key of that id.
+func (s *Store) HasKey(ctx context.Context, consumer, id string) (bool, error) {
+	known, err := s.rdb.HExists(ctx, s.key.consumerKeys(consumer), id).Result()
+	if err != nil {
+		return false, fmt.Errorf("asking for a key: %w", err)
+	}
+	return known, nil
+}
+
 // EndPortalSession ends a session, if there is one.
 func (s *Store) EndPortalSession(ctx context.Context, token string) error {
 	err := s.rdb.Del(ctx, s.key.portalSession(contract.HashKey(token))).Err()

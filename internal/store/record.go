@@ -14,13 +14,8 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
-// How long and how much of deliveries is kept for the deliveries calls.
-const (
-	deliveryLife = 7 * 24 * time.Hour
-	listLife     = 2 * deliveryLife
-	mostKept     = 1000 // of a subscription's deliveries, a few more until its list is tended to
-	mostAttempts = 100  // of a delivery, the newest
-)
+// mostAttempts of a delivery are kept, the newest.
+const mostAttempts = 100
 
 // Record is the state of a delivery that is to be kept, with the attempts that are new.
 type Record struct {
@@ -28,10 +23,12 @@ type Record struct {
 
 	// Line is where the delivery stands; it leaves it unless its status is pending. Empty unless it is ordered.
 	Line string
+	// Log says how long and how many deliveries of the subscription are kept; a few more until its list is tended to.
+	Log contract.LogPolicy
 }
 
-// Record keeps the state of deliveries, each with the attempts that it carries, for seven days from now or from its next
-// attempt. A record of a later attempt stays as it is, and so does one of the same attempt that is final: recording again
+// Record keeps the state of deliveries, each with the attempts that it carries, for as long as its policy says from now or from
+// its next attempt. A record of a later attempt stays as it is, and so does one of the same attempt that is final: recording again
 // changes nothing. What is done with leaves its line.
 func (s *Store) Record(ctx context.Context, records []Record) error {
 	for chunk := range slices.Chunk(records, mostPerScript) {
@@ -45,15 +42,15 @@ func (s *Store) Record(ctx context.Context, records []Record) error {
 func (s *Store) record(ctx context.Context, records []Record, now time.Time) error {
 	lists := s.listsOf(records, now)
 	names := make([]string, 0, len(records)+2*len(lists))
-	args := make([]any, 0, 7+5*len(records)+2*len(lists))
-	args = append(args, len(records), s.key.delivery(""), s.key.line(""), s.key.lineChanges(), int64(listLife/time.Second), mostKept, mostAttempts)
+	args := make([]any, 0, 5+5*len(records)+4*len(lists))
+	args = append(args, len(records), s.key.delivery(""), s.key.line(""), s.key.lineChanges(), mostAttempts)
 	for _, r := range records {
 		names = append(names, s.key.delivery(r.ID))
-		args = append(args, recordText(r.Delivery), int64(lifeOf(r.Delivery)/time.Second), r.leaves())
+		args = append(args, recordText(r.Delivery), int64(r.life()/time.Second), r.leaves())
 	}
 	for _, l := range lists {
 		names = append(names, s.key.subscription(l.subscription))
-		args = append(append(args, l.tend, len(l.entries)), l.entries...)
+		args = append(append(args, l.tend, int64(l.life()/time.Second), l.policy.Deliveries(), len(l.entries)), l.entries...)
 	}
 	for _, l := range lists {
 		names = append(names, s.key.deliveries(l.subscription))
@@ -78,6 +75,7 @@ func (r Record) leaves() string {
 // listed are the deliveries that a subscription's list gets.
 type listed struct {
 	subscription string
+	policy       contract.LogPolicy
 	tend         bool
 	entries      []any // created ms, id…
 }
@@ -88,7 +86,7 @@ func (s *Store) listsOf(records []Record, now time.Time) []*listed {
 	for _, r := range records {
 		l := of[r.Subscription]
 		if l == nil {
-			l = &listed{subscription: r.Subscription}
+			l = &listed{subscription: r.Subscription, policy: r.Log}
 			of[r.Subscription] = l
 			lists = append(lists, l)
 		}
@@ -100,19 +98,22 @@ func (s *Store) listsOf(records []Record, now time.Time) []*listed {
 	return lists
 }
 
-// lifeOf is how long a record is kept: a pending one must not end before its next attempt.
-func lifeOf(d contract.Delivery) time.Duration {
-	return deliveryLife + min(max(0, d.NextAttempt.Sub(d.UpdatedAt)), contract.MaxRetryWait)
+// life is how long a record is kept: a pending one must not end before its next attempt.
+func (r Record) life() time.Duration {
+	return r.Log.Age() + min(max(0, r.NextAttempt.Sub(r.UpdatedAt)), contract.MaxRetryWait)
 }
+
+// life is longer than that of any record.
+func (l *listed) life() time.Duration { return l.policy.Age() + contract.MaxRetryWait + tendAfter }
 
 // recordDeliveries
 // KEYS n deliveries, then m subscriptions, then their m lists.
-// ARGV 1 n, 2 prefix of deliveries, 3 prefix of lines, 4 channel of lines, 5 life of a list in seconds, 6 most kept of a list,
-// 7 most attempts kept; for each delivery: record, life in seconds, "" or the line and the id to leave it;
-// for each list: 1 to tend to it, number of entries, created ms, id…
+// ARGV 1 n, 2 prefix of deliveries, 3 prefix of lines, 4 channel of lines, 5 most attempts kept; for each delivery: record, life in
+// seconds, "" or the line and the id to leave it; for each list: 1 to tend to it, its life in seconds, most kept of it, number of
+// entries, created ms, id…
 // Output: 1. Each delivery is one text, see recordText: a hash would take three times the commands.
 var recordDeliveries = redis.NewScript(`
-local n, at = tonumber(ARGV[1]), 7
+local n, at = tonumber(ARGV[1]), 5
 local m = (#KEYS - n) / 2
 local form = '^(%d+) (%a*)(\n[^\n]*\n)(.*)$'
 
@@ -125,13 +126,13 @@ local function merged(old, new)
   end
   table.sort(numbers)
   local kept = {}
-  for i = math.max(1, #numbers - tonumber(ARGV[7]) + 1), #numbers do kept[#kept + 1] = lines[numbers[i]] end
+  for i = math.max(1, #numbers - tonumber(ARGV[5]) + 1), #numbers do kept[#kept + 1] = lines[numbers[i]] end
   return table.concat(kept)
 end
 
-local function tend(list)
-  redis.call('EXPIRE', list, ARGV[5])
-  local over = math.min(redis.call('ZCARD', list) - tonumber(ARGV[6]), 1000)
+local function tend(list, life, most)
+  redis.call('EXPIRE', list, life)
+  local over = math.min(redis.call('ZCARD', list) - tonumber(most), 1000)
   if over <= 0 then return end
   local popped, names, done = redis.call('ZPOPMIN', list, over), {}, {}
   for i = 1, #popped, 2 do names[#names + 1] = ARGV[2] .. popped[i] end
@@ -168,12 +169,12 @@ end
 
 local all = redis.call('EXISTS', unpack(KEYS, n + 1, n + m)) == m
 for i = 1, m do
-  local due, entries = ARGV[at + 1], tonumber(ARGV[at + 2])
+  local due, entries = ARGV[at + 1], tonumber(ARGV[at + 4])
   if all or redis.call('EXISTS', KEYS[n + i]) == 1 then
-    redis.call('ZADD', KEYS[n + m + i], unpack(ARGV, at + 3, at + 2 + entries))
-    if due == '1' then tend(KEYS[n + m + i]) end
+    redis.call('ZADD', KEYS[n + m + i], unpack(ARGV, at + 5, at + 4 + entries))
+    if due == '1' then tend(KEYS[n + m + i], ARGV[at + 2], ARGV[at + 3]) end
   end
-  at = at + 2 + entries
+  at = at + 4 + entries
 end
 if #left > 0 then redis.call('PUBLISH', ARGV[4], table.concat(left, '\n')) end
 return 1`)

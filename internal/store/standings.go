@@ -24,6 +24,8 @@ type Standing struct {
 	Subscription *contract.Subscription
 	// Policy is the resource's; zero if it has none or one that can't be used. Its slice is shared: never change it.
 	Policy contract.DeliveryPolicy
+	// Log is the resource's policy of what is kept of deliveries; zero as above.
+	Log contract.LogPolicy
 	// Recorded is the delivery as of its last record, without attempts; nil before the first.
 	Recorded *contract.Delivery
 	// Ahead is the delivery that is first in the line, or just its ID if it has no record that can be read; nil: it is this
@@ -174,7 +176,8 @@ func (s *Store) standing(p Pending, f *findings) (standing Standing) {
 		standing.Subscription, standing.Err = s.subs.of(p.Subscription, text, s.parseSubscription)
 	}
 	if text, ok := f.policies[p.Resource]; ok {
-		standing.Policy, _ = s.policies.of(p.Resource, text, parsePolicy)
+		policy, _ := s.policies.of(p.Resource, text, parsePolicy)
+		standing.Policy, standing.Log = policy.DeliveryPolicy, policy.Log
 	}
 	if text, ok := f.deliveries[p.Delivery]; ok && standing.Err == nil {
 		standing.Recorded, standing.Err = headOf(text)
@@ -196,10 +199,10 @@ func (s *Store) parseSubscription(text string) (*contract.Subscription, error) {
 }
 
 // parsePolicy never fails: what an admin wrote must not stop the deliveries.
-func parsePolicy(text string) (contract.DeliveryPolicy, error) {
-	policy, err := contract.Resource{Policy: json.RawMessage(text)}.DeliveryPolicy()
-	if err != nil || len(policy.Check()) > 0 {
-		return contract.DeliveryPolicy{}, nil //nolint:nilerr // see above
+func parsePolicy(text string) (contract.Policy, error) {
+	policy, err := contract.Resource{Policy: json.RawMessage(text)}.FullPolicy()
+	if err != nil || len(policy.DeliveryPolicy.Check()) > 0 || len(policy.Log.Check()) > 0 {
+		return contract.Policy{}, nil //nolint:nilerr // see above
 	}
 	return policy, nil
 }

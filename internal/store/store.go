@@ -69,8 +69,9 @@ type Store struct {
 	key       keys
 	keyring   *keyring.Keyring
 	subs      parsed[*contract.Subscription]
-	policies  parsed[contract.DeliveryPolicy]
+	policies  parsed[contract.Policy]
 	lists     tended
+	logs      tended
 	exchanged traffic
 
 	service          string

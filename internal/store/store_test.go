@@ -137,6 +137,10 @@ func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
 		"KeepFanOut":         func() error { return s.KeepFanOut(ctx, EventKey{"a", "b", "c"}, "sub_1") },
 		"Standings":          func() error { _, err := s.Standings(ctx, []Pending{{Delivery: "d", Subscription: "s"}}); return err },
 		"Record":             func() error { return s.Record(ctx, []Record{{Delivery: d, Line: "l"}}) },
+		"LogAttempts":        func() error { return s.LogAttempts(ctx, []AttemptLog{{Delivery: d}}) },
+		"AttemptDetails":     func() error { return s.AttemptDetails(ctx, &d) },
+		"LogEnd":             func() error { _, err := s.LogEnd(ctx); return err },
+		"Tail":               func() error { _, err := s.Tail(ctx, []Tailing{{Subscription: "sub_1"}}); return err },
 		"Statuses":           func() error { _, err := s.Statuses(ctx, []string{"d"}); return err },
 		"JoinLines":          func() error { return s.JoinLines(ctx, []Place{{"l", "d"}}) },
 		"LeaveLine":          func() error { return s.LeaveLine(ctx, "l", "d") },
@@ -153,7 +157,10 @@ func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
 		"Audit":              func() error { _, _, err := s.Audit(ctx, AuditQuery{Limit: 1}); return err },
 		"Spend":              func() error { _, err := s.Spend(ctx, Spend{"a", "c", 1, 1, 1}); return err },
 		"Delivery":           func() error { _, err := s.Delivery(ctx, "sub_1", "dlv_1"); return err },
-		"Deliveries":         func() error { _, _, err := s.Deliveries(ctx, "sub_1", "", "", 10); return err },
+		"Deliveries": func() error {
+			_, _, err := s.Deliveries(ctx, DeliveryQuery{Subscription: "sub_1", Limit: 10})
+			return err
+		},
 	}
 	var wg sync.WaitGroup
 	for name, call := range calls {
@@ -194,7 +201,7 @@ func TestDamagedRecords(t *testing.T) {
 	_, err = s.Delivery(ctx, "sub_1", "dlv_1")
 	require.ErrorIs(t, err, ErrDamaged)
 	require.NoError(t, s.rdb.Set(ctx, s.key.delivery("dlv_1"), "1 pending\n{\n", 0).Err())
-	_, _, err = s.Deliveries(ctx, "sub_1", "", "", 10)
+	_, _, err = s.Deliveries(ctx, DeliveryQuery{Subscription: "sub_1", Limit: 10})
 	require.ErrorIs(t, err, ErrDamaged)
 }
 
@@ -271,7 +278,7 @@ func TestPagesHideNothing(t *testing.T) {
 	for _, cursor := range []string{"x", "1", "1e3.x", ".", "9999999999999999999.a"} {
 		_, _, err := s.Subscriptions(ctx, "con_1", "orders", cursor, 10)
 		require.ErrorIs(t, err, ErrConflict, cursor)
-		_, _, err = s.Deliveries(ctx, "sub_00", "", cursor, 10)
+		_, _, err = s.Deliveries(ctx, DeliveryQuery{Subscription: "sub_00", Cursor: cursor, Limit: 10})
 		require.ErrorIs(t, err, ErrConflict, cursor)
 	}
 	page, next, err := s.Subscriptions(ctx, "con_other", "orders", "", 10)
@@ -291,7 +298,7 @@ func TestAFullRedis(t *testing.T) {
 
 	require.NoError(t, s.Ping(ctx))
 	require.ErrorContains(t, s.Writable(ctx), "OOM")
-	done := Record{delivery("dlv_1", 0, contract.DeliverySucceeded, attempt(2)), "line"}
+	done := Record{Delivery: delivery("dlv_1", 0, contract.DeliverySucceeded, attempt(2)), Line: "line"}
 	require.ErrorContains(t, s.Record(ctx, []Record{done}), "OOM")
 	require.ErrorContains(t, s.JoinLines(ctx, []Place{{"line", "dlv_2"}}), "OOM")
 	require.ErrorContains(t, s.MarkSeen(ctx, marked([]EventKey{{"a", "b", "c"}}, 1)), "OOM")

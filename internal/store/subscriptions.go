@@ -241,7 +241,7 @@ func (s *Store) deleteSubscription(ctx context.Context, text string, sub atRest)
 	n, err := deleteSubscription.Run(ctx, s.rdb, []string{
 		s.key.subscription(id), s.key.fingerprint(sub.same()), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.changes(), s.key.consumerSubs(sub.Consumer),
-		s.key.resourceSubs(sub.Resource), s.key.deliveries(id), s.key.failing(id), s.key.asking(),
+		s.key.resourceSubs(sub.Resource), s.key.deliveries(id), s.key.failing(id), s.key.asking(), s.key.log(id),
 	}, id, contract.NewID("v"), text, sub.Resource, mostChanges).Int()
 	switch {
 	case err != nil:
@@ -256,13 +256,14 @@ func (s *Store) deleteSubscription(ctx context.Context, text string, sub atRest)
 
 // deleteSubscription
 // KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 deliveries, 9 since when it fails,
-// 10 asking.
+// 10 asking, 11 log.
 // ARGV 1 id, 2 token of the change, 3 expected record, 4 resource, 5 most changes. Output: 1 done, 0 not there, -1 another record.
 var deleteSubscription = redis.NewScript(`
 local record = redis.call('GET', KEYS[1])
 if not record then return 0 end
 if record ~= ARGV[3] then return -1 end
 redis.call('DEL', KEYS[1], KEYS[8], KEYS[9])
+redis.call('UNLINK', KEYS[11])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 redis.call('ZREM', KEYS[3], ARGV[1])
 if redis.call('HDEL', KEYS[4], ARGV[1]) == 1 then

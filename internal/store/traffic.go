@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // traffic counts what is sent to Redis.
@@ -32,6 +34,17 @@ func (t *traffic) count(cmds []redis.Cmder, took time.Duration, err error) {
 	if !waits(cmds[0]) {
 		t.took.Observe(took.Seconds())
 	}
+}
+
+// ended says of a round trip's span what was done, and never with which keys or values.
+func ended(span tracing.Span, operation string, n int, err error) {
+	if span.Recording() {
+		span.Set(tracing.Redis(operation, n)...)
+	}
+	if failed(err) {
+		span.Fail("redis")
+	}
+	span.End()
 }
 
 // failed leaves out what is an answer, and callers who went away.
@@ -69,9 +82,11 @@ func (t *traffic) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if connects(cmd) {
 			return next(ctx, cmd)
 		}
+		ctx, span := tracing.Step(ctx, tracing.Client, cmd.Name())
 		begin := time.Now()
 		err := next(ctx, cmd)
 		t.count([]redis.Cmder{cmd}, time.Since(begin), err)
+		ended(span, cmd.Name(), 1, err)
 		return err
 	}
 }
@@ -81,9 +96,11 @@ func (t *traffic) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 		if len(cmds) == 0 || connects(cmds[0]) {
 			return next(ctx, cmds)
 		}
+		ctx, span := tracing.Step(ctx, tracing.Client, "pipeline")
 		begin := time.Now()
 		err := next(ctx, cmds)
 		t.count(cmds, time.Since(begin), err)
+		ended(span, "pipeline", len(cmds), err)
 		return err
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 // The names of a trace context's two parts, as headers of AMQP and as attributes of an event (CloudEvents extension "distributed
@@ -96,6 +98,17 @@ func FromMessage(headers map[string]any) trace.SpanContext {
 	return Parse(parent, state)
 }
 
+// ToMessage puts a valid trace context among the headers of a message.
+func ToMessage(of trace.SpanContext, headers map[string]any) {
+	parent, state := Format(of)
+	if parent != "" {
+		headers[Parent] = parent
+	}
+	if state != "" {
+		headers[State] = state
+	}
+}
+
 // OfEvent is the trace that an event belongs to: its own, or else the one that it was carried with. Where there is neither, it has
 // a trace id and no span, and is not valid.
 func OfEvent(e *event.Event, carried trace.SpanContext) trace.SpanContext {
@@ -109,6 +122,14 @@ func OfEvent(e *event.Event, carried trace.SpanContext) trace.SpanContext {
 		return carried
 	}
 	return trace.SpanContext{}.WithTraceID(idOf(e.Source(), e.ID()))
+}
+
+// OfCommand is what the attempts of a command stand below: the context that it was made in, or that of its event.
+func OfCommand(c contract.Command) trace.SpanContext {
+	if made := Parse(c.TraceParent, c.TraceState); made.IsValid() {
+		return made
+	}
+	return OfEvent(c.Event, trace.SpanContext{})
 }
 
 // idOf is the same for the same event.

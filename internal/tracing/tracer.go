@@ -63,6 +63,29 @@ func (t *Tracer) Child(ctx context.Context, kind Kind, name string) (context.Con
 	return t.start(ctx, kind, name, nil)
 }
 
+// Below begins a span below another one.
+func (t *Tracer) Below(above Span, kind Kind, name string) Span {
+	if t == nil {
+		return Span{context: above.context}
+	}
+	_, span := t.start(trace.ContextWithSpan(context.Background(), above.span), kind, name, nil)
+	return span
+}
+
+// Step begins a span below the context's own where that one is recorded, and none elsewhere: for what is of interest only as a part
+// of something.
+func Step(ctx context.Context, kind Kind, name string) (context.Context, Span) {
+	above := trace.SpanFromContext(ctx)
+	if !above.IsRecording() {
+		return ctx, Span{}
+	}
+	ctx, span := above.TracerProvider().Tracer(scope).Start(ctx, name, trace.WithSpanKind(kind))
+	return ctx, Span{span, span.SpanContext()}
+}
+
+// Of is the trace context of the span that a context is in.
+func Of(ctx context.Context) trace.SpanContext { return trace.SpanContextFromContext(ctx) }
+
 func (t *Tracer) start(ctx context.Context, kind Kind, name string, links []trace.SpanContext) (context.Context, Span) {
 	options := make([]trace.SpanStartOption, 1, 2)
 	options[0] = trace.WithSpanKind(kind)

@@ -23,5 +23,7 @@ func (h *Handler) letKnown(c filter.Config, r pkgHTTP.Request, path string) *fil
 	if who.identity.Narrowed {
 		return filter.RefuseAs(contract.KindTokenGrant, "a link to the portal is for all that a consumer may do, and the token only for the grants that it names: use an API key")
 	}
-	return h.vouch(r, path, contract.Caller{Consumer: who.Consumer, Resource: path, Action: contract.ActionPortal})
+	return h.vouch(r, path, contract.Caller{
+		Consumer: who.Consumer, Resource: path, Action: contract.ActionPortal, Key: who.Key, Until: who.identity.Expires,
+	})
 }

@@ -53,6 +53,18 @@ need_c_compiler() {
   command -v "${CC:-gcc}" >/dev/null || apt_install "the race detector needs a C compiler" gcc libc6-dev
 }
 
+# need_snippet_tools: tests run the documents' snippets in other languages. Without apt-get one whose tools are missing is left out.
+need_snippet_tools() {
+  local missing=()
+  # Debian's libraries are those of its own interpreter, whichever comes first in PATH.
+  /usr/bin/python3 -c 'import pika' >/dev/null 2>&1 || missing+=(python3 python3-pika)
+  command -v node >/dev/null || missing+=(nodejs)
+  command -v npm >/dev/null || missing+=(npm)
+  if ((${#missing[@]} > 0)) && command -v apt-get >/dev/null; then
+    apt_install "the documents' snippets need their languages" "${missing[@]}"
+  fi
+}
+
 # need_chromium: the pages are tested in a real browser. CHROMIUM names another one.
 need_chromium() {
   [[ -n ${CHROMIUM:-} ]] || command -v chromium >/dev/null || apt_install "the pages are tested in a browser" chromium fonts-dejavu-core

@@ -187,6 +187,7 @@ func TestDocument(t *testing.T) {
 		"/admin/v1/resources/{resource}/asyncapi.json": "get", "/admin/v1/resources/{resource}/openapi.json": "get",
 		contract.PathWebhookKeys: "get",
 		contract.PathPortalLinks: "post", "/admin/v1/portal-links": "post", "/admin/v1/consumers/{id}/portal-links": "post",
+		"/admin/v1/dead-letters": "get", "/admin/v1/dead-letters/replay": "post", "/admin/v1/breakers": "get", "/admin/v1/overview": "get",
 	}
 	require.Len(t, paths, len(want))
 	for path, methods := range want {

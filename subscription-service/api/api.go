@@ -19,6 +19,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/explain"
 )
 
@@ -33,6 +34,8 @@ type Options struct {
 	Publisher Publisher
 	// Archive has the events of the past.
 	Archive explain.Archive
+	// Queues has what waits at the broker.
+	Queues Queues
 	// Names are those of the broker's exchanges.
 	Names rabbit.Names
 	// Catalogue checks the events that are published; it is kept up by the caller.
@@ -57,6 +60,8 @@ type Options struct {
 	Metrics prometheus.Registerer
 	// Now is the clock.
 	Now func() time.Time
+	// Trace makes spans of requests; nil makes none.
+	Trace *tracing.Tracer
 }
 
 // API holds the two listeners' handlers.
@@ -92,19 +97,21 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, reach, o.Publisher, o.Names, o.Now}.register(description)
 	explanations{o.Store, o.Archive, o.Names, o.Now, semaphore.NewWeighted(mostSearches)}.register(description)
-	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics), meter, newAccepted(o.Metrics), o.Now}.register(description)
+	events{o.Publisher, o.Names, o.Catalogue, catalogue.NewViolations(o.Metrics), meter, newAccepted(o.Metrics), o.Trace, o.Now}.register(description)
 	descriptions{o.Store, o.Names}.register(description)
 	resources{o.Store, o.Catalogue}.register(description)
 	consumers{o.Store, o.Now, meter}.register(description)
 	portalLinks{o.Store, o.Portal, o.Now}.register(description)
 	audits{o.Store}.register(description)
+	deadLetters{o.Store, o.Queues, replays{o.Store, o.Publisher, o.Names, o.Now}, o.Now}.register(description)
+	state{o.Store, o.Queues, o.Names}.register(description)
 	trail.learn(description.OpenAPI())
 	if err := serveDocument(admin, description.OpenAPI()); err != nil {
 		return nil, err
 	}
 	admin.Handle("/", trail.watch(muxes.admin, "", bearer(o.Admins, routed(muxes.admin))))
 
-	a, watch := &API{open: open}, newObserver(o.Log, o.Metrics, o.Now)
+	a, watch := &API{open: open}, newObserver(o.Log, o.Trace, o.Metrics, o.Now)
 	inside, checked := meter.metered(beside(&a.pages[0], routed(muxes.gateway))), checks{o.Policy, o.Now}
 	a.Gateway = watch.observe(withChecks(checked, trail.watch(muxes.gateway, contract.GatewayPrefix, newGate(o.Signer, o.Store, o.Metrics).vouched(inside))))
 	a.Admin = watch.observe(beside(&a.pages[1], routed(admin)))

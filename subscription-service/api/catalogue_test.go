@@ -48,13 +48,18 @@ func TestAPolicyIsRefusedByField(t *testing.T) {
 		`{"max_payload":10485761}`:             "body.policy.max_payload",
 		`{"timeouts":{"read":"5s"}}`:           "body.policy.timeouts.read",
 		`{"retry_schedule":["0s"]}`:            "body.policy.retry_schedule[0]",
+		`{"log":{"max_age":"1m"}}`:             "body.policy.log.max_age",
+		`{"log":{"max_age":"a day"}}`:          "body.policy.log.max_age",
+		`{"log":{"max_bytes":1}}`:              "body.policy.log.max_bytes",
+		`{"log":{"body_excerpt":16385}}`:       "body.policy.log.body_excerpt",
+		`{"log":{"days":1}}`:                   "body.policy.log.days",
 	} {
 		body := `{"policy":` + policy + `}`
 		require.Contains(t, w.asAdmin("PUT", "/admin/v1/resources/orders", body).problem(t, http.StatusUnprocessableEntity), location, policy)
 		require.Contains(t, w.asAdmin("PATCH", "/admin/v1/resources/orders", body).problem(t, http.StatusUnprocessableEntity), location, policy)
 	}
 	whole := `{"schema_mode":"warn","callback_hosts":["a.example","*.b.example"],"callback_schemes":["https"],"verification":"any","max_subscriptions":2,"max_payload":1000,` +
-		`"retry_schedule":[],"timeouts":{"total":"20s"}}`
+		`"retry_schedule":[],"timeouts":{"total":"20s"},"log":{"max_age":"24h","max_bytes":1048576,"body_excerpt":0}}`
 	a := w.asAdmin("PUT", "/admin/v1/resources/orders", `{"policy":`+whole+`}`)
 	require.Equal(t, http.StatusCreated, a.status, "%s", a.body)
 	require.JSONEq(t, `{"name":"orders","types":[],"policy":`+whole+`}`, string(a.body))

@@ -13,10 +13,12 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/danielgtaylor/huma/v2"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // events is the way in for producers without AMQP.
@@ -27,6 +29,7 @@ type events struct {
 	violations *catalogue.Violations
 	meter      *meter
 	accepted   *accepted
+	trace      *tracing.Tracer
 	now        func() time.Time
 }
 
@@ -80,7 +83,9 @@ func (e events) publish(ctx context.Context, in *eventRequest) (*struct{}, error
 	if err != nil {
 		return nil, err
 	}
-	messages, err := e.messages(callerOf(ctx).Resource, got)
+	ctx, span := e.trace.Child(ctx, tracing.Producer, "send webhook.events")
+	defer span.End()
+	messages, err := e.messages(callerOf(ctx).Resource, got, traceOf(ctx))
 	if err != nil || len(messages) == 0 { // a batch may be empty
 		return nil, err
 	}
@@ -90,23 +95,29 @@ func (e events) publish(ctx context.Context, in *eventRequest) (*struct{}, error
 	if err := e.meter.further(ctx, len(messages)-1); err != nil {
 		return nil, err
 	}
+	if span.Recording() {
+		span.Set(append(tracing.Message(tracing.Send, e.names.Events), tracing.Batch(len(messages)))...)
+	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	if err := e.publisher.Publish(ctx, messages...); err != nil {
+		span.Fail("broker")
 		return nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
 	e.accepted.count(callerOf(ctx).Resource, len(messages))
 	return nil, nil
 }
 
-// messages are the events as a producer on RabbitMQ would send them: all, or an error that names those which can't be sent.
-func (e events) messages(resource string, got received) ([]rabbit.Message, error) {
+// messages are the events as a producer on RabbitMQ would send them, carried with the trace of the call: all, or an error that names
+// those which can't be sent.
+func (e events) messages(resource string, got received, in trace.SpanContext) ([]rabbit.Message, error) {
 	messages, now := make([]rabbit.Message, len(got.events)), e.now().UnixMilli()
 	var faults []error
 	for i, ev := range got.events {
 		key := resource + "." + ev.Type()
 		messages[i] = e.names.ToEvents(key, rabbit.EventMessage(ev))
 		messages[i].Headers[rabbit.HeaderPublished] = now // the map is this message's own
+		tracing.ToMessage(in, messages[i].Headers)
 		if len(key) > maxKey {
 			faults = append(faults, fault(got.place(i, "type"), fmt.Sprintf("is too long: with the resource it may have %d bytes", maxKey-1)))
 		} else if messages[i].Check() != nil {

@@ -117,14 +117,12 @@ func (x explanations) sourceOf(ctx context.Context, sub contract.Subscription, i
 		return in.Source, nil
 	}
 	for cursor := ""; ; {
-		page, next, err := x.store.Deliveries(ctx, sub.ID, "", cursor, 200)
+		page, next, err := x.store.Deliveries(ctx, store.DeliveryQuery{Subscription: sub.ID, EventID: in.Event, Cursor: cursor, Limit: 1})
 		if err != nil {
 			return "", err
 		}
-		for _, d := range page {
-			if d.EventID == in.Event {
-				return d.EventSource, nil
-			}
+		if len(page) > 0 {
+			return page[0].EventSource, nil
 		}
 		if cursor = next; cursor == "" {
 			break

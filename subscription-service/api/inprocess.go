@@ -10,15 +10,15 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
-// door is an http.RoundTripper that serves a call by itself, for one actor.
+// door is an http.RoundTripper that serves a call by itself, for one user.
 type door struct {
-	to    http.Handler
-	actor contract.Actor
+	to   http.Handler
+	user contract.PortalUser
 }
 
 // RoundTrip returns once the answer begins. It goes on until its body is closed, which waits for the handler.
 func (d door) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), doorKey{}, d.actor))
+	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), doorKey{}, d.user))
 	served := r.Clone(ctx)
 	if served.Body == nil {
 		served.Body = http.NoBody

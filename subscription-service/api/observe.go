@@ -6,14 +6,17 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/metrics"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // record is what is known of one request. It is filled along the way and logged once: never headers, never bodies.
@@ -23,7 +26,8 @@ type record struct {
 	consumer string
 	admin    string
 	limited  string // the limit that refused it
-	stays    bool   // its answer stays open: how long says nothing of the service
+	trace    trace.SpanContext
+	stays    bool // its answer stays open: how long says nothing of the service
 	err      error
 }
 
@@ -40,6 +44,7 @@ func recordOf(ctx context.Context) *record {
 // observer logs and counts requests.
 type observer struct {
 	log      *zap.Logger
+	trace    *tracing.Tracer
 	now      func() time.Time
 	requests *metrics.Kept[served, prometheus.Counter]
 	seconds  *metrics.Kept[served, prometheus.Observer]
@@ -50,11 +55,11 @@ type observer struct {
 // served are the labels of a request.
 type served struct{ route, class string }
 
-func newObserver(log *zap.Logger, registry prometheus.Registerer, now func() time.Time) *observer {
+func newObserver(log *zap.Logger, tracer *tracing.Tracer, registry prometheus.Registerer, now func() time.Time) *observer {
 	labels := []string{"route", "class"}
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_http_requests_total", Help: "Requests by route and status class."}, labels)
 	seconds := prometheus.NewHistogramVec(metrics.Histogram("webhook_http_request_seconds", "Time to answer a request.", metrics.Calls), labels)
-	o := &observer{log: log, now: now,
+	o := &observer{log: log, trace: tracer, now: now,
 		requests: metrics.Keep(func(s served) prometheus.Counter { return requests.WithLabelValues(s.route, s.class) }),
 		seconds:  metrics.Keep(func(s served) prometheus.Observer { return seconds.WithLabelValues(s.route, s.class) }),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "webhook_http_requests_in_flight", Help: "Requests that are being answered."}),
@@ -70,15 +75,17 @@ func (o *observer) observe(next http.Handler) http.Handler {
 		start := o.now()
 		o.inFlight.Inc()
 		defer o.inFlight.Dec()
-		rec := &record{id: requestID(r), route: "none"}
+		ctx, span := o.trace.Start(r.Context(), tracing.FromHTTP(r.Header), tracing.Server, "HTTP")
+		rec := &record{id: requestID(r), route: "none", trace: span.Context()}
 		answer := &statusWriter{ResponseWriter: w}
 		w.Header().Set("Cache-Control", "no-store") // answers are one caller's own, some with a secret
-		r = r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
+		r = r.WithContext(context.WithValue(ctx, recordKey{}, rec))
 		defer func() {
 			if fault := recover(); fault != nil {
 				o.crash(answer, rec, fault)
 			}
 			o.done(r, rec, answer.code(), o.now().Sub(start))
+			endSpan(span, rec, answer.code())
 		}()
 		next.ServeHTTP(answer, r)
 	})
@@ -89,6 +96,24 @@ func (o *observer) crash(w *statusWriter, rec *record, fault any) {
 	if w.status == 0 {
 		writeProblem(w, bare500(rec))
 	}
+}
+
+// traceOf is the trace context that what follows from a request goes on from: of the span that it is in, or what its caller sent.
+func traceOf(ctx context.Context) trace.SpanContext {
+	if in := tracing.Of(ctx); in.IsValid() {
+		return in
+	}
+	return recordOf(ctx).trace
+}
+
+// endSpan names a request's span by its route. The path itself stays out: one holds a link that is a credential.
+func endSpan(span tracing.Span, rec *record, status int) {
+	if method, pattern, found := strings.Cut(rec.route, " "); found && span.Recording() {
+		span.Rename(rec.route)
+		span.Set(tracing.Route(method, pattern)...)
+	}
+	span.Answered(status)
+	span.End()
 }
 
 func (o *observer) done(r *http.Request, rec *record, status int, took time.Duration) {
@@ -104,6 +129,9 @@ func (o *observer) done(r *http.Request, rec *record, status int, took time.Dura
 	fields := []zap.Field{
 		zap.String("method", contract.Printable(r.Method)), zap.String("route", rec.route), zap.Int("status", status),
 		zap.Duration("took", took), zap.String("request", rec.id), zap.String("consumer", rec.consumer),
+	}
+	if rec.trace.HasTraceID() {
+		fields = append(fields, zap.Stringer("trace_id", rec.trace.TraceID()), zap.Stringer("span_id", rec.trace.SpanID()))
 	}
 	if rec.admin != "" {
 		fields = append(fields, zap.String("admin", rec.admin))

@@ -23,8 +23,31 @@ type policySettings struct {
 	Verification     contract.Verification `json:"verification,omitempty" enum:"none,handshake,challenge,any" doc:"how a callback_url proves that it wants callbacks, before any is sent: the handshake of CloudEvents' HTTP webhooks, a signed challenge that it sends back, or the one and, where an endpoint does not speak it, the other. none unless set"`
 	MaxSubscriptions whole                 `json:"max_subscriptions,omitempty" minimum:"1" maximum:"1000000" doc:"how many subscriptions each consumer may have. None: no bound"`
 	MaxPayload       whole                 `json:"max_payload,omitempty" minimum:"1" maximum:"10485760" doc:"the longest data of an event, in bytes. None: 10 MiB for the whole event"`
+	Log              logBody               `json:"log,omitzero" doc:"what is kept of each subscription's deliveries and of the log of their attempts"`
 	RetrySchedule    []string              `json:"retry_schedule,omitempty" doc:"as in a subscription, for those that have none" example:"[\"5s\",\"2m\"]"`
 	Timeouts         timeoutsBody          `json:"timeouts,omitzero" doc:"as in a subscription, for those that have none"`
+}
+
+// logBody is contract.LogPolicy as it is sent.
+type logBody struct {
+	MaxAge      *string `json:"max_age,omitempty" doc:"how long, 1h to 2160h. 168h unless set" example:"24h"`
+	MaxBytes    whole   `json:"max_bytes,omitempty" minimum:"65536" maximum:"1073741824" doc:"how much in all, about: half of it is for the log, and of deliveries as many are kept as it has KiB. 4194304 unless set"`
+	BodyExcerpt *whole  `json:"body_excerpt,omitempty" minimum:"0" maximum:"16384" doc:"how much of each body, in bytes; 0 for none. 1024 unless set"`
+}
+
+// faults checks what the schema can't say.
+func (l logBody) faults(at string) (errs []error) {
+	if l.MaxAge == nil {
+		return nil
+	}
+	age := readDuration(at+"log.max_age", *l.MaxAge, &errs)
+	if len(errs) > 0 {
+		return errs
+	}
+	for _, f := range (contract.LogPolicy{MaxAge: age}).Check() {
+		errs = append(errs, fault(at+f.Field, f.Message))
+	}
+	return errs
 }
 
 // UnmarshalJSON keeps the text beside what it says.
@@ -55,6 +78,7 @@ func (p *resourcePolicy) faults(at string) []error {
 		return nil
 	}
 	_, errs := policyBody{p.RetrySchedule, p.Timeouts}.read(at)
+	errs = append(errs, p.Log.faults(at)...)
 	for _, f := range (contract.Policy{CallbackHosts: p.CallbackHosts}).Check() {
 		errs = append(errs, fault(at+f.Field, f.Message))
 	}

@@ -59,18 +59,20 @@ type portalLinkAnswer struct {
 }
 
 func (p portalLinks) own(ctx context.Context, _ *struct{}) (*portalLinkAnswer, error) {
-	return p.consumer(ctx, callerOf(ctx).Consumer)
+	caller := callerOf(ctx)
+	return p.consumer(ctx, caller.Consumer, caller)
 }
 
 func (p portalLinks) forConsumer(ctx context.Context, in *ConsumerID) (*portalLinkAnswer, error) {
-	return p.consumer(ctx, in.ID)
+	return p.consumer(ctx, in.ID, contract.Caller{})
 }
 
-func (p portalLinks) consumer(ctx context.Context, id string) (*portalLinkAnswer, error) {
+// consumer makes a link for a consumer. It ends with the credential of who asked for it; an admin's is none of the consumer's.
+func (p portalLinks) consumer(ctx context.Context, id string, asked contract.Caller) (*portalLinkAnswer, error) {
 	if _, err := p.store.Consumer(ctx, id); err != nil {
 		return nil, err
 	}
-	return p.mint(ctx, p.at.URL, contract.PortalUser{Actor: contract.Actor{Kind: contract.ActorConsumer, ID: id}, Door: contract.DoorGateway})
+	return p.mint(ctx, p.at.URL, contract.PortalUser{Actor: contract.Actor{Kind: contract.ActorConsumer, ID: id}, Door: contract.DoorGateway, Key: asked.Key, Until: asked.Until})
 }
 
 func (p portalLinks) forAdmin(ctx context.Context, _ *struct{}) (*portalLinkAnswer, error) {

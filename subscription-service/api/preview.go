@@ -13,6 +13,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/callback"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // previewBody names a subscription, or describes one that there is not yet, and an event to try it on.
@@ -130,7 +131,8 @@ func filterMatches(sub contract.Subscription, e *event.Event) matchView {
 // requestOf returns an error that the consumer may see.
 func (s subscriptions) requestOf(sub contract.Subscription, e *event.Event) (*requestView, error) {
 	now := s.now()
-	header, body, err := callback.Build(contract.NewCommand(e, sub.ID, sub.Resource, now), &sub, "", expr.NewCache(1), now)
+	cmd := contract.NewCommand(e, sub.ID, sub.Resource, now)
+	header, body, err := callback.Build(cmd, &sub, "", tracing.OfCommand(cmd), expr.NewCache(1), now)
 	if err != nil {
 		return nil, err
 	}

@@ -66,6 +66,7 @@ type replayView struct {
 	Reason       string                  `json:"reason,omitempty"`
 	Scanned      int64                   `json:"scanned" doc:"events that were looked at"`
 	Sent         int64                   `json:"sent" doc:"deliveries that were asked for again"`
+	Reached      time.Time               `json:"reached_at,omitzero" doc:"events since and up to this time were looked at"`
 	CreatedAt    time.Time               `json:"created_at"`
 	UpdatedAt    time.Time               `json:"updated_at"`
 }
@@ -73,7 +74,7 @@ type replayView struct {
 func viewOfReplay(r contract.Replay) replayView {
 	view := replayView{
 		ID: r.ID, Subscription: r.Subscription, Resource: r.Resource, Since: r.Since, Until: r.Until, Status: r.Status, Delivery: r.Delivery,
-		State: r.State, Reason: r.Reason, Scanned: r.Scanned, Sent: r.Sent, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		State: r.State, Reason: r.Reason, Scanned: r.Scanned, Sent: r.Sent, Reached: r.Reached, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 	if view.Until.After(r.CreatedAt) {
 		view.Until = r.CreatedAt

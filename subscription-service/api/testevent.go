@@ -11,6 +11,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // testEvents lets consumers try their endpoints without a producer.
@@ -49,6 +50,7 @@ func (t testEvents) send(ctx context.Context, in *Own) (*testAnswer, error) {
 	}
 	now := moment(t.now())
 	command := contract.NewCommand(contract.NewTestEvent(sub, now), sub.ID, sub.Resource, now)
+	command.TraceParent, command.TraceState = tracing.Format(traceOf(ctx))
 	answer := &testAnswer{}
 	answer.Body.DeliveryID = command.Delivery
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)

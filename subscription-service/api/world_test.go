@@ -52,6 +52,7 @@ type world struct {
 	signer     *contract.Signer
 	publisher  *fakePublisher
 	archive    shelf
+	queue      fakeQueue
 	dns        *names
 	networks   []string // that the admin has opened
 	clock      *clock
@@ -101,7 +102,7 @@ func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *wor
 	w.app.Go("catalogue", known.Run)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: w.publisher, Archive: &w.archive, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, Origin: "webhooks.example", Resolver: w.dns, Admins: must(api.ParseAdmins(adminToken, w.admins))(t), Limits: w.limits,
+		Store: kept, Publisher: w.publisher, Archive: &w.archive, Queues: &w.queue, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy, Origin: "webhooks.example", Resolver: w.dns, Admins: must(api.ParseAdmins(adminToken, w.admins))(t), Limits: w.limits,
 		Log: log, Metrics: w.app.Metrics, Now: w.clock.Now,
 	}, w.app.Handler())
 	require.NoError(t, err)

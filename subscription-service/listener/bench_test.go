@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
@@ -39,6 +40,7 @@ func (known) FanOut(context.Context, store.EventKey) (string, error)   { return 
 func (known) KeepFanOut(context.Context, store.EventKey, string) error { return nil }
 func (known) MarkSeen(context.Context, []store.Mark) error             { return nil }
 func (known) JoinLines(context.Context, []store.Place) error           { return nil }
+func (known) Bury(context.Context, []contract.DeadLetter) error        { return nil }
 func (known) LeaveLine(_ context.Context, _, _ string) error           { return nil }
 
 // BenchmarkBatch is the listener's own work on a full batch: read, match, encode. Redis and the broker cost nothing here.

@@ -14,6 +14,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 )
 
@@ -33,6 +34,9 @@ type job struct {
 	reason    string     // why it is dead; "" while it is not
 	dead      deadReason // the same, in a word
 	stuck     bool       // not even the dead letter can be sent
+	span      tracing.Span
+	// parent and state are the trace context of the job's commands; empty where the event says all there is to say.
+	parent, state string
 }
 
 // read never fails: what is no event gets the reason.
@@ -129,6 +133,7 @@ func (j *job) match(view *index.View) {
 func (j *job) command(wants store.Candidate) contract.Command {
 	c := contract.NewCommand(j.event, wants.Subscription, j.resource, j.taken)
 	c.Ordered, c.Published = wants.Ordered, j.published
+	c.TraceParent, c.TraceState = j.parent, j.state
 	return c
 }
 

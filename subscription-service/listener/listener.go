@@ -31,6 +31,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
 )
 
@@ -43,6 +44,8 @@ type Store interface {
 	// FanOut is the subscription, by id, up to which the commands of an event were published; KeepFanOut remembers it.
 	FanOut(ctx context.Context, event store.EventKey) (last string, err error)
 	KeepFanOut(ctx context.Context, event store.EventKey, last string) error
+	// Bury lists dead letters.
+	Bury(ctx context.Context, letters []contract.DeadLetter) error
 }
 
 // Index knows the active subscriptions, and which events were seen within a day; *index.Index is one.
@@ -55,7 +58,7 @@ type Publisher interface {
 	Publish(ctx context.Context, messages ...rabbit.Message) error
 }
 
-// Listener is what a batch needs. All fields are needed save Catalogue and Wait.
+// Listener is what a batch needs. All fields are needed save Catalogue, Trace and Wait.
 type Listener struct {
 	Store     Store
 	Index     Index
@@ -67,6 +70,8 @@ type Listener struct {
 	Metrics *Metrics
 	// Catalogue is asked about every event; nil asks nobody.
 	Catalogue Catalogue
+	// Trace makes spans of batches and events; nil makes none.
+	Trace *tracing.Tracer
 	// Now is the clock.
 	Now func() time.Time
 	// Wait pauses before try n (from 1) after a failure, or returns when ctx ends; a growing wait unless it is set.

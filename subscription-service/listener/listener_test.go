@@ -55,6 +55,7 @@ type fake struct {
 	leaveErrs  []error
 	markErrs   []error
 	marks      []store.Mark
+	buried     []contract.DeadLetter
 	keepErrs   []error
 	brokerErrs []error
 	limit      func(rabbit.Message) bool // what is too large
@@ -152,6 +153,20 @@ func (f *fake) KeepFanOut(_ context.Context, event store.EventKey, last string) 
 		return err
 	}
 	f.fanned[event] = last
+	return nil
+}
+
+func (f *fake) listed(id string) contract.DeadLetter {
+	for _, l := range f.buried {
+		if l.ID == id {
+			return l
+		}
+	}
+	return contract.DeadLetter{}
+}
+
+func (f *fake) Bury(_ context.Context, letters []contract.DeadLetter) error {
+	f.buried = append(f.buried, letters...)
 	return nil
 }
 

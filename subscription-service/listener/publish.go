@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -12,9 +13,6 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
-
-// headerRoutingKey keeps the original routing key of a dead letter where tools show it.
-const headerRoutingKey = "x-webhook-routing-key"
 
 // kind of an outgoing message.
 type kind int
@@ -38,7 +36,39 @@ func (l *Listener) publish(stop, work context.Context, jobs []*job) error {
 	if err := l.sendAll(stop, work, l.commands(jobs)); err != nil {
 		return err
 	}
-	return l.sendAll(stop, work, l.dead(jobs))
+	if err := l.sendAll(stop, work, l.dead(jobs)); err != nil {
+		return err
+	}
+	return l.bury(stop, work, jobs)
+}
+
+// bury lists the dead letters of a batch. They have the names by which they are known again in the broker's queue.
+func (l *Listener) bury(stop, work context.Context, jobs []*job) error {
+	var letters []contract.DeadLetter
+	for _, j := range jobs {
+		if j.reason != "" && !j.stuck {
+			letters = append(letters, j.letter(l.Now()))
+		}
+	}
+	if len(letters) == 0 {
+		return nil
+	}
+	return l.untilItWorks(stop, "listing dead letters", func() error { return l.Store.Bury(work, letters) })
+}
+
+// mostReason bounds a reason on the list, in bytes.
+const mostReason = 1000
+
+func (j *job) letter(now time.Time) contract.DeadLetter {
+	m := j.message
+	letter := contract.DeadLetter{
+		ID: contract.DeadEventID(m.RoutingKey, m.ContentType, m.Headers, m.Body), Kind: contract.DeadEvent, Resource: contract.ResourceOf(m.RoutingKey),
+		Reason: contract.PrintableTo(j.reason, mostReason), At: now.UTC(), RoutingKey: contract.PrintableTo(m.RoutingKey, 255),
+	}
+	if j.event != nil {
+		letter.EventID, letter.EventSource, letter.EventType = j.event.ID(), j.event.Source(), j.event.Type()
+	}
+	return letter
 }
 
 // commands makes each command when it is asked for: a batch may have more of them than should stand in memory.
@@ -59,6 +89,7 @@ func (l *Listener) commands(jobs []*job) iter.Seq[outgoing] {
 
 func (l *Listener) command(j *job, wants store.Candidate) outgoing {
 	c := j.command(wants)
+	l.created(j, &c)
 	return outgoing{job: j, message: l.Names.ToCommands(rabbit.CommandMessage(c)), place: placeOf(c)}
 }
 
@@ -72,7 +103,7 @@ func (l *Listener) dead(jobs []*job) iter.Seq[outgoing] {
 			if j.reason == "" {
 				continue
 			}
-			l.Log.Warn("an event can't be processed", zap.String("reason", j.reason), zap.String("routing_key", contract.Printable(j.message.RoutingKey)))
+			l.Log.Warn("an event can't be processed", append(j.ids(), zap.String("reason", j.reason), zap.String("routing_key", contract.Printable(j.message.RoutingKey)))...)
 			if !yield(outgoing{kind: deadLetter, job: j, message: l.deadLetter(j)}) {
 				return
 			}
@@ -83,7 +114,7 @@ func (l *Listener) dead(jobs []*job) iter.Seq[outgoing] {
 // deadLetter is the message as it came, with the reason and its routing key.
 func (l *Listener) deadLetter(j *job) rabbit.Message {
 	m := l.Names.ToDead(j.reason, j.message) // its headers are a copy
-	m.Headers[headerRoutingKey] = j.message.RoutingKey
+	m.Headers[rabbit.HeaderRoutingKey] = j.message.RoutingKey
 	return m
 }
 
@@ -196,5 +227,6 @@ func (l *Listener) deadTooLarge(stop, work context.Context, j *job) error {
 		j.stuck = true
 		return nil
 	}
+	j.message = bare // as the queue has it, which is what its name on the list is made of
 	return err
 }

@@ -162,7 +162,17 @@ func (r *real) send(messages ...rabbit.Message) {
 
 func (r *real) commands(n int) []rabbit.Message { return r.take(r.taken, n) }
 func (r *real) bulk(n int) []rabbit.Message     { return r.take(r.bulky, n) }
-func (r *real) dead(n int) []rabbit.Message     { return r.take(r.buried, n) }
+func (r *real) listed(id string) contract.DeadLetter {
+	var found []contract.DeadLetter
+	require.Eventually(r.t, func() bool {
+		var err error
+		found, err = r.store.DeadLettersOf(context.Background(), []string{id})
+		return err == nil && len(found) == 1
+	}, patience, 5*time.Millisecond, id)
+	return found[0]
+}
+
+func (r *real) dead(n int) []rabbit.Message { return r.take(r.buried, n) }
 
 func (r *real) take(from <-chan rabbit.Message, n int) []rabbit.Message {
 	r.t.Helper()

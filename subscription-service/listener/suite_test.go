@@ -32,6 +32,8 @@ type harness interface {
 	// bulk are those of large fan-outs.
 	bulk(n int) []rabbit.Message
 	dead(n int) []rabbit.Message
+	// listed is a dead letter as the list has it; zero if it does not.
+	listed(id string) contract.DeadLetter
 	// archived waits until n events of a resource are in the archive.
 	archived(resource string, n int) []contract.Archived
 	names() rabbit.Names
@@ -239,7 +241,11 @@ func poison(t *testing.T, h harness) {
 		for _, part := range c.reason {
 			require.Contains(t, reason, part, m.ID)
 		}
-		require.Equal(t, c.message.RoutingKey, m.Headers[headerRoutingKey], m.ID)
+		letter := h.listed(contract.DeadEventID(m.RoutingKey, m.ContentType, m.Headers, m.Body))
+		require.Equal(t, contract.DeadEvent, letter.Kind, m.ID)
+		require.True(t, strings.HasPrefix(reason, letter.Reason), m.ID)
+		require.Equal(t, contract.ResourceOf(m.RoutingKey), letter.Resource, m.ID)
+		require.Equal(t, c.message.RoutingKey, m.Headers[rabbit.HeaderRoutingKey], m.ID)
 		require.Equal(t, c.message.RoutingKey, m.RoutingKey, m.ID)
 		require.Equal(t, c.message.ContentType, m.ContentType, m.ID)
 		require.Equal(t, c.message.ContentEncoding, m.ContentEncoding, m.ID)

@@ -299,3 +299,28 @@ func TestWhatIsDoneInThePortalIsInTheAuditLogAsTheConsumers(t *testing.T) {
 	require.Contains(t, log, `"from":"203.0.113.7"`)
 	require.Contains(t, log, `"fields":["status"]`)
 }
+
+func TestWhatForeignersWroteIsTextOnEveryPage(t *testing.T) {
+	s := setScene(t)
+	const evil = `<script>alert(1)</script>"'><img src=x onerror=alert(1)>`
+	raw, err := json.Marshal(map[string]any{"callback_url": "http://127.0.0.1:9000/hook", "description": evil, "headers": map[string]string{"X-A": evil}})
+	require.NoError(t, err)
+	id := s.subscribe(string(raw))
+	path := "/portal/resources/orders/subscriptions/" + id
+	now := time.Now().UTC()
+	body := contract.Header{Name: "X-" + evil, Value: evil}
+	require.NoError(t, s.store.Record(t.Context(), []store.Record{{Delivery: contract.Delivery{
+		ID: "dlv_evil", Subscription: id, EventID: evil, EventSource: evil, EventType: evil, Status: contract.DeliveryFailed, Reason: evil, CreatedAt: now, UpdatedAt: now, AttemptCount: 1,
+		Attempts: []contract.Attempt{{Number: 1, At: now, Outcome: contract.Outcome(evil), Error: evil, Request: &contract.AttemptRequest{Method: "POST", URL: evil, Headers: []contract.Header{body}, Body: evil},
+			Response: &contract.AttemptResponse{Status: 500, Headers: []contract.Header{body}, Body: evil}}},
+	}}}))
+	query := url.Values{"event": {evil}, "source": {evil}, "type": {evil}, "event_id": {evil}, "done": {evil}, "range": {evil}}.Encode()
+	for _, page := range []string{"/portal/resources/orders/", path, path + "?" + query, path + "/edit", path + "/delete", path + "/deliveries", path + "/deliveries?" + query,
+		path + "/deliveries/dlv_evil", path + "/explain?" + query, path + "/replay"} {
+		a := s.do("GET", s.gateway.URL+page, "")
+		require.NotContains(t, a.body, "<script>alert", page)
+		require.NotContains(t, a.body, "<img", page)
+		require.NotContains(t, a.body, `"'>`, page)
+	}
+	require.Contains(t, s.open(path+"/deliveries/dlv_evil").body, "&lt;script&gt;alert(1)")
+}

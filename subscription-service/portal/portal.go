@@ -128,6 +128,7 @@ func (s *site) consumerRoutes() {
 		"POST " + one + "/replay":         beginReplay,
 		"GET " + one + "/replay/{replay}": showReplay,
 
+		"GET " + one + "/live":                          live,
 		"GET " + one + "/deliveries":                    listDeliveries,
 		"GET " + one + "/deliveries/{delivery}":         showDelivery,
 		"POST " + one + "/deliveries/{delivery}/replay": replayDelivery,

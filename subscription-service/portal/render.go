@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"math"
 	"net/http"
 	"path"
 	"strconv"
@@ -51,7 +52,13 @@ var functions = template.FuncMap{
 	"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 	"join":    strings.Join,
 	"dict":    dict,
-	"ms":      func(ms float64) string { return strconv.FormatFloat(ms, 'f', -1, 64) + " ms" },
+	"ms":      func(ms float64) string { return plain(ms) + " ms" },
+	"number":  plain,
+}
+
+// plain is a number to three digits behind the point at most.
+func plain(n float64) string {
+	return strconv.FormatFloat(math.Round(n*1000)/1000, 'f', -1, 64)
 }
 
 // dict gives a template several things by name.

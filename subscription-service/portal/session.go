@@ -78,7 +78,25 @@ func (s *site) known(r *http.Request, user contract.PortalUser) (contract.Consum
 	case admin:
 		return contract.Consumer{Name: user.Actor.ID}, nil
 	}
+	if err := s.keyed(r, user); err != nil {
+		return contract.Consumer{}, err
+	}
 	return s.Store.Consumer(r.Context(), user.Actor.ID)
+}
+
+// keyed checks that the credential still holds that the link was made with.
+func (s *site) keyed(r *http.Request, user contract.PortalUser) error {
+	if !user.Until.IsZero() && !s.Now().Before(user.Until) {
+		return fmt.Errorf("credential: %w", store.ErrNotFound)
+	}
+	if user.Key == "" {
+		return nil
+	}
+	known, err := s.Store.HasKey(r.Context(), user.Actor.ID, user.Key)
+	if err == nil && !known {
+		err = fmt.Errorf("key: %w", store.ErrNotFound)
+	}
+	return err
 }
 
 // csrfOf is what every form of a session carries. Nobody can tell it who does not have the cookie.

@@ -136,6 +136,22 @@ func TestWhoeverIsDeletedOrLosesAGrantIsOutAtOnce(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, w.asAdmin("POST", "/admin/v1/consumers/"+acme+"/portal-links", "").status)
 }
 
+func TestASessionEndsWithTheKeyThatItsLinkWasMadeWith(t *testing.T) {
+	w := newWorld(t)
+	acme := w.consumer("acme", "orders")
+	key := w.asAdmin("POST", "/admin/v1/consumers/"+acme+"/keys", "").field("id")
+	link := func() string {
+		return w.stranger().do("POST", w.gateway.URL+"/portal/links", "", "apikey", acme, "X-Key-Of-The-Test", key).field("url")
+	}
+	b, unused, other := w.stranger(), link(), w.signedIn(acme)
+	require.Equal(t, http.StatusOK, b.do("POST", link(), "").status)
+	b.get(w.gateway.URL + "/portal/resources/orders/")
+	require.Equal(t, 204, w.asAdmin("DELETE", "/admin/v1/consumers/"+acme+"/keys/"+key, "").status)
+	require.Equal(t, http.StatusUnauthorized, b.do("GET", w.gateway.URL+"/portal/resources/orders/", "").status)
+	require.Equal(t, http.StatusGone, w.stranger().do("POST", unused, "").status)
+	other.get(w.gateway.URL + "/portal/resources/orders/") // of another credential
+}
+
 func TestAFormOfAnotherSiteOrSessionIsRefused(t *testing.T) {
 	w := newWorld(t)
 	acme := w.consumer("acme", "orders")

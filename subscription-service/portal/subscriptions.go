@@ -136,6 +136,7 @@ type subscriptionPage struct {
 	subscription
 
 	Deliveries []deliveryRow
+	Stats      *statsPage
 }
 
 func showSubscription(v *visit) error {
@@ -149,6 +150,9 @@ func showSubscription(v *visit) error {
 		return err
 	}
 	data.Deliveries = v.rows(found.Items)
+	if data.Stats, err = v.stats(v.apiPath("stats")); err != nil {
+		return err
+	}
 	return v.page("subscription", sub.Name(), data)
 }
 

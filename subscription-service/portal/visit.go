@@ -52,7 +52,7 @@ func (s *site) visit(w http.ResponseWriter, r *http.Request, kind contract.Actor
 		return nil, err
 	}
 	v := &visit{site: s, w: w, r: r, user: user, consumer: consumer, token: s.token(r)}
-	through := s.API.AsConsumer(user.Actor.ID)
+	through := s.API.AsConsumer(user)
 	if user.Actor.Kind == contract.ActorAdmin {
 		through = s.API.AsAdmin(user.Actor.ID)
 	}

@@ -97,6 +97,7 @@ func newWorld(t *testing.T, set ...func(*world)) *world {
 	pages, err := portal.New(portal.Options{API: handlers, Store: kept, Admins: admins, At: where, FrameAncestors: w.ancestors, Log: log, Now: w.clock.Now})
 	require.NoError(t, err)
 	pages.Mount(handlers)
+	app.Go("streams", handlers.Run)
 	gateway, admin = handlers.Gateway, handlers.Admin
 	return w
 }
@@ -106,7 +107,7 @@ func (w *world) vouch(to http.Handler, rw http.ResponseWriter, r *http.Request) 
 	path := r.URL.Path
 	caller := contract.Caller{Method: r.Method, Path: path, From: "203.0.113.7", Resource: path, Action: contract.ActionPublic}
 	if path == contract.PathPortalLinks {
-		caller.Consumer, caller.Action = r.Header.Get("apikey"), contract.ActionPortal
+		caller.Consumer, caller.Action, caller.Key = r.Header.Get("apikey"), contract.ActionPortal, r.Header.Get("X-Key-Of-The-Test")
 	} else if !contract.IsPublic(path) {
 		resource, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 		caller.Consumer, caller.Resource, caller.Action = r.Header.Get("apikey"), resource, contract.ActionSubscribe

@@ -345,7 +345,8 @@ func (s *slice) pass(events []archived) {
 	if len(events) == 0 {
 		return
 	}
-	s.replay.Next = events[len(events)-1].next
+	last := events[len(events)-1]
+	s.replay.Next, s.replay.Reached = last.next, last.Taken
 	s.replay.Scanned += int64(len(events))
 	s.Metrics.scanned.Add(float64(len(events)))
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) deliveriesCommand() *cobra.Command {
-	cmd := group("deliveries", "What became of events: list, get, tail", a.deliveriesList(), a.deliveriesGet())
+	cmd := group("deliveries", "What became of events: list, get, tail", a.deliveriesList(), a.deliveriesGet(), a.deliveriesTail())
 	cmd.Aliases = []string{"delivery"}
 	return cmd
 }
@@ -63,30 +63,4 @@ func (a *app) deliveriesList() *cobra.Command {
 func (a *app) deliveryRow(d contract.Delivery) []string {
 	return []string{d.ID, a.print.Status(string(d.Status)), output.Number(d.AttemptCount), output.OneLine(d.EventID, 40), output.OneLine(d.EventType, 40),
 		output.Time(d.CreatedAt), output.Time(d.NextAttempt), output.OneLine(d.Reason, 60)}
-}
-
-func (a *app) deliveriesGet() *cobra.Command {
-	var bodies bool
-	cmd := &cobra.Command{
-		Use: "get " + subscriptionUse + " DELIVERY", Short: "The timeline of a delivery, attempt by attempt", ValidArgsFunction: a.completeOwn(a.deliveryIDs()),
-		RunE: a.onGateway(func(cmd *cobra.Command, gateway *client.Client, sub own, rest []string) error {
-			answer, err := gateway.Get(cmd.Context(), sub.path("deliveries", rest[0]), nil)
-			return either(err, func() error { return a.showDelivery(answer) })
-		}, "DELIVERY"),
-	}
-	_ = bodies
-	return cmd
-}
-
-func (a *app) showDelivery(answer client.Answer) error {
-	var d contract.Delivery
-	if done, err := a.raw(answer, &d); done {
-		return err
-	}
-	if a.print.Quiet {
-		a.print.Say("%s", d.Status)
-		return nil
-	}
-	a.timeline(d)
-	return nil
 }

@@ -40,8 +40,7 @@ func describe(cmd *cobra.Command, page *bytes.Buffer) error {
 	if err := doc.GenMarkdownCustom(cmd, &text, anchor); err != nil {
 		return fmt.Errorf("describing %s: %w", cmd.CommandPath(), err)
 	}
-	page.Write(text.Bytes())
-	page.WriteByte('\n')
+	page.WriteString(brief(text.String()))
 	for _, child := range cmd.Commands() {
 		if !child.Hidden && child.Name() != "help" && child.Name() != "completion" {
 			if err := describe(child, page); err != nil {
@@ -50,6 +49,29 @@ func describe(cmd *cobra.Command, page *bytes.Buffer) error {
 		}
 	}
 	return nil
+}
+
+// brief leaves out what stands on every command alike: the flags of all commands, and the links back.
+func brief(text string) string {
+	text, links, _ := strings.Cut(text, "### SEE ALSO\n")
+	text, _, _ = strings.Cut(text, "### Options inherited from parent commands\n")
+	text = strings.TrimRight(text, "\n") + "\n\n"
+	var below []string
+	for line := range strings.Lines(links) {
+		if name, _, _ := strings.Cut(line, "]"); strings.HasPrefix(text, "## "+parentOf(name)+"\n") && !strings.Contains(line, "webhookctl-completion") {
+			below = append(below, strings.ReplaceAll(line, "\t - ", ": "))
+		}
+	}
+	if below == nil {
+		return text
+	}
+	return text + strings.Join(below, "") + "\n"
+}
+
+// parentOf is the command above the one in a link, "* [webhookctl keys create".
+func parentOf(link string) string {
+	name := strings.TrimPrefix(link, "* [")
+	return name[:max(0, strings.LastIndexByte(name, ' '))]
 }
 
 // anchor makes a link within the page of a link to a command's own file.

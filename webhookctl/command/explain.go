@@ -95,7 +95,7 @@ func (a *app) explainOwn(cmd *cobra.Command, event, source, subscription string)
 	a.print.Fields(append(a.factFields(view.facts), a.reasonFields(view.explained)...)...)
 	if view.Delivery != nil {
 		a.print.Say("")
-		a.timeline(*view.Delivery)
+		a.timeline(*view.Delivery, false)
 	}
 	return nil
 }

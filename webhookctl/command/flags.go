@@ -19,11 +19,11 @@ import (
 
 // flags are those of every command.
 type flags struct {
-	gatewayURL, adminURL, amqpURL, redisURL                  string
-	apiKey, keyFile, token, tokenFile, adminTokenFile, named string
-	output                                                   string
-	noColour, quiet, verbose                                 bool
-	timeout                                                  time.Duration
+	gatewayURL, adminURL, amqpURL, redisURL           string
+	apiKey, keyFile, tokenFile, adminTokenFile, named string
+	output                                            string
+	noColour, quiet, verbose                          bool
+	timeout                                           time.Duration
 }
 
 func (f *flags) register(root *cobra.Command) {
@@ -175,12 +175,9 @@ func (a *app) gateway() (*client.Client, error) {
 	if err != nil {
 		return nil, exit.With(exit.Usage, err)
 	}
-	header := http.Header{}
-	if a.settings.Has(settings.Token) {
-		header.Set("Authorization", "Bearer "+a.settings.Get(settings.Token))
-	} else if key, err := a.settings.Need(settings.APIKey); err == nil {
-		header["Apikey"] = []string{key}
-	} else {
+	header := a.credential()
+	if header == nil {
+		_, err := a.settings.Need(settings.APIKey)
 		return nil, exit.With(exit.Usage, err)
 	}
 	return client.New(base, header, a.flags.timeout), nil

@@ -98,10 +98,10 @@ func (a *app) replayWatch() *cobra.Command {
 
 // watch follows a replay to its end.
 func (a *app) watch(ctx context.Context, gateway *client.Client, sub own, id string) error {
-	bar := a.bar(-1, "replaying")
+	bar := a.bar(whole, "replaying")
 	answer, r, err := follow(ctx, gateway, sub.path("replay", id), func(r contract.Replay) {
 		bar.Describe(fmt.Sprintf("replaying: %d events looked at, %d deliveries sent", r.Scanned, r.Sent))
-		_ = bar.Add(1) // it only draws
+		_ = bar.Set64(share(r)) // it only draws
 	})
 	_ = bar.Clear() // it only draws
 	switch {
@@ -118,6 +118,22 @@ func (a *app) watch(ctx context.Context, gateway *client.Client, sub own, id str
 		return exit.With(exit.Failed, fmt.Errorf("the replay was %s: %s", r.State, r.Reason))
 	}
 	return nil
+}
+
+// whole is the end of the bar, of which a share is done.
+const whole = 1000
+
+// share is how far a replay has come between its beginning and its end.
+func share(r contract.Replay) int64 {
+	until := r.Until
+	if until.IsZero() || until.After(r.CreatedAt) {
+		until = r.CreatedAt
+	}
+	span := until.Sub(r.Since)
+	if span <= 0 || r.Reached.Before(r.Since) {
+		return 0
+	}
+	return min(whole, int64(float64(whole)*float64(r.Reached.Sub(r.Since))/float64(span)))
 }
 
 // follow asks for a replay until it is over. What fails for a while is asked again.

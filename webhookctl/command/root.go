@@ -31,8 +31,8 @@ func (a *app) root() *cobra.Command {
 	}
 	add("consumer", a.subscribeCommand(), a.subscriptionsCommand(), a.deliveriesCommand(), a.replayCommand(), a.receiveCommand(), a.verifyCommand())
 	add("producer", a.eventsCommand())
-	add("admin", a.resourcesCommand(), a.consumersCommand(), a.keysCommand(), a.auditCommand())
-	add("all", a.explainCommand(), a.contextCommand())
+	add("admin", a.resourcesCommand(), a.consumersCommand(), a.keysCommand(), a.auditCommand(), a.breakersCommand(), a.deadLettersCommand())
+	add("all", a.explainCommand(), a.doctorCommand(), a.portalCommand(), a.contextCommand())
 	root.AddCommand(topics()...)
 	root.AddCommand(docsCommand())
 	root.SetHelpCommandGroupID("all")

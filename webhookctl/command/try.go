@@ -66,7 +66,7 @@ func (a *app) attempted(ctx context.Context, gateway *client.Client, sub own, de
 	if err != nil {
 		return fmt.Errorf("waiting for the attempt: %w", err)
 	}
-	if err := a.showDelivery(answer); err != nil {
+	if err := a.showDelivery(answer, false); err != nil {
 		return err
 	}
 	if d.Status != contract.DeliverySucceeded {

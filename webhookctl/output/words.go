@@ -21,7 +21,7 @@ func (p *Printer) paint(colour, text string) string {
 	return colour + text + plain
 }
 
-// Good, Bad, Warn and Faint colour a text.
+// Good is for what is as it should be.
 func (p *Printer) Good(text string) string { return p.paint(green, text) }
 
 // Bad is for what failed.

@@ -20,9 +20,9 @@ const (
 	AdminURL            Name = "ADMIN_URL"
 	AMQPURL             Name = "AMQP_URL"
 	RedisURL            Name = "REDIS_URL"
-	APIKey              Name = "WEBHOOK_API_KEY"
-	Token               Name = "WEBHOOK_TOKEN" // #nosec G101 -- a name
-	AdminToken          Name = "ADMIN_TOKEN"   // #nosec G101 -- a name
+	APIKey              Name = "WEBHOOK_API_KEY" // #nosec G101 -- a name
+	Token               Name = "WEBHOOK_TOKEN"   // #nosec G101 -- a name
+	AdminToken          Name = "ADMIN_TOKEN"     // #nosec G101 -- a name
 	CallbackMetrics     Name = "CALLBACK_METRICS_URL"
 	ListenerMetrics     Name = "LISTENER_METRICS_URL"
 	SubscriptionMetrics Name = "SUBSCRIPTION_METRICS_URL"
@@ -113,7 +113,7 @@ func (s Settings) Has(n Name) bool { return s.values[n] != "" }
 func (s Settings) From(n Name) string { return s.from[n] }
 
 // hints say how a setting can be given.
-var hints = map[Name]string{
+var hints = map[Name]string{ // #nosec G101 -- names
 	GatewayURL: "--gateway-url, GATEWAY_URL or a context; `make up` writes it to .run/env", AdminURL: "--admin-url, ADMIN_URL or a context; `make up` writes it to .run/env",
 	AMQPURL: "AMQP_URL, --amqp-url or a context; `make up` writes it to .run/env", AdminToken: "ADMIN_TOKEN, --admin-token-file or a context",
 	RedisURL: "REDIS_URL or --redis-url",

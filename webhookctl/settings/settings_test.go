@@ -119,7 +119,7 @@ func TestContextsAreKeptForTheirOwnerAlone(t *testing.T) {
 	require.NoError(t, err)
 	found, err := again.Layer("")
 	require.NoError(t, err)
-	require.Equal(t, map[Name]string{GatewayURL: "http://a", AdminURL: "http://b"}, map[Name]string(found.Values))
+	require.Equal(t, map[Name]string{GatewayURL: "http://a", AdminURL: "http://b"}, found.Values)
 	_, err = again.Layer("b")
 	require.ErrorIs(t, err, ErrNoContext)
 

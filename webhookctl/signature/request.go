@@ -61,7 +61,7 @@ func (m *Message) cut() error {
 	length, err := strconv.Atoi(strings.TrimSpace(text))
 	switch {
 	case err != nil || length < 0:
-		return errors.New("Content-Length is no number") //nolint:staticcheck // the header's name
+		return errors.New("Content-Length is no number")
 	case length > len(m.Body):
 		return fmt.Errorf("the body has %d bytes, and Content-Length is %d: the request is not all there", len(m.Body), length)
 	}

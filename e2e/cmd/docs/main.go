@@ -1,4 +1,5 @@
-// Command docs writes those pages of docs/ that follow from the code: the catalogue of errors and the configuration reference.
+// Command docs writes those pages of docs/ that follow from the code, such as the catalogue of errors and the configuration reference, and the
+// list of variables that webhookctl knows.
 // Run it from the project's folder: go run ./e2e/cmd/docs
 package main
 
@@ -17,6 +18,8 @@ type page struct {
 var pages = []page{
 	{"docs/errors.md", errorCatalogue},
 	{"docs/configuration.md", configuration},
+	{"docs/apisix-admin-api.md", adminAPI},
+	{"webhookctl/doctor/variables.txt", variableNames},
 }
 
 func main() {

@@ -18,6 +18,7 @@ var scriptVariables = map[string]string{
 	"STACK":                    "`compose`: on Docker with the real APISIX",
 	"E2E_ENV_FILE":             "the tests run over the stack that wrote this file, instead of one of their own",
 	"E2E_STACK":                "the script with which tests stop and start parts of that stack; without it those are left out",
+	"CHROMIUM":                 "the browser in which the pages are tested; Debian's chromium unless set",
 	"TEST_RUN_DIR":             "the folder of the tests' own stack; `.run/test` unless set",
 	"DEMO_RUN_DIR":             "the folder of the demo's stack; `.run/demo` unless set",
 	"BENCH_RUN_DIR":            "the folder of the benchmarks' stack; `.run/bench` unless set",

@@ -78,7 +78,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	app.Go("queue depths", func(ctx context.Context) error { return link.Watch(ctx, names.OfEvents()...) })
 	events := &listener.Listener{
 		Store: kept, Index: subscriptions, Publisher: link, Names: names, Filters: filters, Log: app.Log, Metrics: listener.NewMetrics(app.Metrics),
-		Catalogue: known, Now: time.Now,
+		Catalogue: known, Trace: app.Trace, Now: time.Now,
 	}
 	replays := &replay.Worker{
 		Store: kept, Publisher: link, Names: names, Filters: filters, Log: app.Log, Metrics: replay.NewMetrics(app.Metrics), Rate: c.ReplayRate, Now: time.Now,

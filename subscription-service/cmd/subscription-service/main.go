@@ -69,9 +69,11 @@ type config struct {
 	Origin string `env:"WEBHOOK_ORIGIN"`
 	// The gateway as the world sees it, as `https://hooks.example.com`: for links to it.
 	PublicURL string `env:"WEBHOOK_PUBLIC_URL"`
-	// PortalAdmin is the listener of the admins' pages, "listener" or "gateway"; PortalAdminURL is where a browser finds the former.
-	PortalAdmin          string   `env:"WEBHOOK_PORTAL_ADMIN" envDefault:"listener"`
-	PortalAdminURL       string   `env:"WEBHOOK_PORTAL_ADMIN_URL"`
+	// Where the portal's pages for admins are: `listener`, the admins' own, or `gateway`, where the world can reach them.
+	PortalAdmin string `env:"WEBHOOK_PORTAL_ADMIN" envDefault:"listener"`
+	// The admins' listener as a browser finds it, as `https://admin.example.com`; unless set, the address at which a link was asked for.
+	PortalAdminURL string `env:"WEBHOOK_PORTAL_ADMIN_URL"`
+	// Origins whose pages may embed the portal, as `https://app.example.com`. Embedding wants https.
 	PortalFrameAncestors []string `env:"WEBHOOK_PORTAL_FRAME_ANCESTORS"`
 	// Namespace is the tests' own; production has the default one.
 	Namespace string
@@ -124,9 +126,9 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	app.Go("catalogue", known.Run)
 
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: link, Archive: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
+		Store: kept, Publisher: link, Archive: link, Queues: link, Names: rabbit.NamesFor(c.Namespace), Catalogue: known, Signer: made.signer,
 		Policy: made.policy, Origin: made.sender.Origin, Resolver: made.resolver, Admins: made.admins, Portal: made.portal,
-		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Metrics: app.Metrics, Now: time.Now,
+		Limits: contract.Limits{RequestsPerSecond: c.Rate, EventsPerSecond: c.EventRate}, Log: app.Log, Trace: app.Trace, Metrics: app.Metrics, Now: time.Now,
 	}, app.Handler())
 	if err != nil {
 		return at, err

@@ -63,6 +63,35 @@ function live() {
   window.addEventListener("pagehide", () => source.close());
 }
 
+// Charts are drawn from the table beside them, which says the same without a script.
+function charts() {
+  for (const box of document.querySelectorAll("[data-charts]")) {
+    if (!window.uPlot) return;
+    const rows = [...document.querySelectorAll(`#${box.dataset.charts} tbody tr`)].map((row) => {
+      const numbers = [...row.querySelectorAll("td")].map((cell) => (cell.textContent === "" ? null : Number(cell.textContent)));
+      return { at: Date.parse(row.querySelector("time").dateTime) / 1000, numbers, any: numbers[0] + numbers[1] > 0 };
+    });
+    box.hidden = false;
+    const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    const column = (i) => rows.map((row) => (row.any ? row.numbers[i] : i < 2 ? 0 : null));
+    const draw = (name, series, columns) => {
+      const at = box.querySelector(`[data-chart="${name}"]`);
+      const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 0.5 }, ticks: { stroke: colour("--line"), width: 0.5 } };
+      const size = () => ({ width: Math.max(260, at.clientWidth), height: 200 });
+      const options = {
+        ...size(), tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"), axes: [axis, { ...axis, size: 60 }],
+        scales: { y: { range: (plot, low, high) => [0, Math.max(1, high * 1.1)] } },
+        series: [{ label: "UTC" }, ...series.map(([label, stroke, dash]) => ({ label, stroke: colour(stroke), width: 2, dash, spanGaps: false }))],
+      };
+      const plot = new uPlot(options, [rows.map((row) => row.at), ...columns.map(column)], at);
+      new ResizeObserver(() => plot.setSize(size())).observe(at);
+    };
+    draw("counts", [["succeeded", "--good"], ["failed", "--bad", [6, 4]]], [0, 1]);
+    draw("latency", [["p50", "--good"], ["p95", "--link", [6, 4]], ["p99", "--warn", [2, 3]]], [3, 4, 5]);
+  }
+}
+
 copyButtons();
+charts();
 choices();
 live();

@@ -1,0 +1,77 @@
+package portal
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// stats are success and latency over time.
+type stats struct {
+	Step   string      `json:"step"`
+	Points []statPoint `json:"points"`
+}
+
+// statPoint is one step of them.
+type statPoint struct {
+	At        time.Time `json:"at"`
+	Succeeded int64     `json:"succeeded"`
+	Failed    int64     `json:"failed"`
+	P50       float64   `json:"p50_ms"`
+	P95       float64   `json:"p95_ms"`
+	P99       float64   `json:"p99_ms"`
+}
+
+// Any tells whether there was an attempt at all.
+func (s stats) Any() bool {
+	for _, p := range s.Points {
+		if p.Succeeded+p.Failed > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Rate is the share of attempts that succeeded, in percent; empty where there was none.
+func (p statPoint) Rate() string {
+	all := p.Succeeded + p.Failed
+	if all == 0 {
+		return ""
+	}
+	return plain(100 * float64(p.Succeeded) / float64(all))
+}
+
+// statRange is a time to look back, and the step that suits it.
+type statRange struct {
+	Name, Step string
+	Back       time.Duration
+}
+
+// statRanges are those that a page offers; the first unless another is asked for.
+var statRanges = []statRange{{"24 hours", "30m", 24 * time.Hour}, {"1 hour", "1m", time.Hour}, {"7 days", "3h", 7 * 24 * time.Hour}}
+
+// statsPage is the picture on a page.
+type statsPage struct {
+	stats
+
+	Range  statRange
+	Ranges []statRange
+}
+
+// stats reads those of the API's path for the range that is asked for. Where there are none to be had it returns nil.
+func (v *visit) stats(path string) (*statsPage, error) {
+	data := &statsPage{Range: statRanges[0], Ranges: statRanges}
+	for _, r := range statRanges {
+		if r.Name == v.r.URL.Query().Get("range") {
+			data.Range = r
+		}
+	}
+	query := url.Values{"since": {v.Now().UTC().Add(-data.Range.Back).Format(time.RFC3339)}, "step": {data.Range.Step}}
+	err := v.api.get(v.r.Context(), path, query, &data.stats)
+	var p *problem
+	if errors.As(err, &p) && p.Status == http.StatusNotFound {
+		return nil, nil
+	}
+	return data, err
+}
