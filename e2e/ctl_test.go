@@ -91,7 +91,7 @@ func (c *ctl) do(words string, more ...string) string {
 func (c *ctl) object(words string, more ...string) map[string]any {
 	c.t.Helper()
 	var object map[string]any
-	require.NoError(c.t, json.Unmarshal([]byte(c.do(words+" -o json", more...)), &object))
+	require.NoError(c.t, json.Unmarshal([]byte(c.do("-o json "+words, more...)), &object))
 	return object
 }
 
@@ -144,9 +144,9 @@ func (r *ctlProcess) line(from <-chan string, has string) string {
 func (r *ctlProcess) interrupt() int {
 	r.t.Helper()
 	require.NoError(r.t, r.cmd.Process.Signal(syscall.SIGINT))
-	for range r.lines { //nolint:revive // until it has ended
+	for range r.lines { // until it has ended
 	}
-	for range r.errs { //nolint:revive // until it has ended
+	for range r.errs { // until it has ended
 	}
 	_ = r.cmd.Wait() // the code says it
 	return r.cmd.ProcessState.ExitCode()

@@ -117,9 +117,9 @@ func expressions(t *testing.T) (all []expression) {
 }
 
 var (
-	metricName    = regexp.MustCompile(`webhook[_:][a-zA-Z0-9_:]+(\{[^}]*\})?`)
-	selector = regexp.MustCompile(`([a-zA-Z_]+)\s*(?:=~|!~|!=|=)`)
-	parts    = regexp.MustCompile(`_(bucket|sum|count)$`)
+	metricName = regexp.MustCompile(`webhook[_:][a-zA-Z0-9_:]+(\{[^}]*\})?`)
+	selector   = regexp.MustCompile(`([a-zA-Z_]+)\s*(?:=~|!~|!=|=)`)
+	parts      = regexp.MustCompile(`_(bucket|sum|count)$`)
 )
 
 // ofScrape are labels that a metric has of its scrape, or a histogram of its buckets.

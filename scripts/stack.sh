@@ -97,7 +97,7 @@ make_secrets() {
     [[ -n ${SECRET[$name]:-} ]] || SECRET[$name]=$(random_hex 32)
   done
   save secrets.env SECRET
-  # Files of their own, which their admin may change while all runs: see "Secrets at rest" and "Between the parts" in the README.
+  # Files of their own, which their admin may change while all runs: see "Secrets at rest" and "Between the parts" in docs/operator-guide.md.
   [[ -s $RUN_DIR/keyring ]] || random_key k1 | write_file "$RUN_DIR/keyring"
   [[ -s $RUN_DIR/gateway.keys ]] || printf '%s\n' "${SECRET[WEBHOOK_GATEWAY_KEY]}" | write_file "$RUN_DIR/gateway.keys"
   [[ -s $RUN_DIR/callback.keys ]] || printf '%s\n' "${SECRET[WEBHOOK_CALLBACK_KEY]}" | write_file "$RUN_DIR/callback.keys"

@@ -259,6 +259,7 @@ func (b *browser) still() *browser {
 // publisher stands for the broker.
 type publisher struct {
 	mu        sync.Mutex
+	then      func(rabbit.Message) // what the rest of the services would do with it
 	published []rabbit.Message
 }
 
@@ -266,6 +267,9 @@ func (p *publisher) Publish(_ context.Context, messages ...rabbit.Message) error
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.published = append(p.published, messages...)
+	if p.then != nil {
+		p.then(messages[0])
+	}
 	return nil
 }
 
