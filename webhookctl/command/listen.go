@@ -143,8 +143,13 @@ func (a *app) showForwarded(forwarded bool) func(listen.Attempt) {
 	}
 }
 
+// forwardView is an attempt for programs, its headers as the API has them.
 func forwardView(t listen.Attempt, forwarded bool) map[string]any {
-	view := map[string]any{"delivery_id": t.Letter.Delivery, "headers": t.Letter.Header, "body": string(t.Letter.Body)}
+	headers := map[string]string{}
+	for name := range t.Letter.Header {
+		headers[strings.ToLower(name)] = t.Letter.Header.Get(name)
+	}
+	view := map[string]any{"delivery_id": t.Letter.Delivery, "headers": headers, "body": string(t.Letter.Body)}
 	if forwarded {
 		view["attempt"], view["status"], view["duration_ms"] = t.Number, t.Status, t.Took.Milliseconds()
 	}

@@ -115,6 +115,7 @@ func TestListenPrintsAndKeepsWhatItDidNotMake(t *testing.T) {
 	var line map[string]any
 	require.NoError(t, json.Unmarshal([]byte(out), &line), out)
 	require.Equal(t, "dlv_1", line["delivery_id"])
+	require.Equal(t, map[string]any{"webhook-id": "dlv_1", "content-type": "application/json"}, line["headers"])
 	require.NotContains(t, p.calls, "DELETE /orders/subscribe/sub_1")
 	_, _, code = listenTo(t, &post{}, "--forward-to", "localhost:3000")
 	require.Equal(t, exit.Usage, code)
