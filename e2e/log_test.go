@@ -113,7 +113,7 @@ func TestTheTimelineTellsWhatWentWrongAndWhere(t *testing.T) {
 	}{
 		{"refused", closed.URL, contract.OutcomeConnect, func(t *contract.Timings) float64 { return t.ConnectMS }},
 		{"no TLS there", "https" + strings.TrimPrefix(plain.URL, "http"), contract.OutcomeTLS, func(t *contract.Timings) float64 { return t.TLSMS }},
-		{"no answer", hangs.URL, contract.OutcomeTimeout, func(t *contract.Timings) float64 { return t.FirstByteMS - 290 }},
+		{"no answer", hangs.URL, contract.OutcomeTimeout, func(t *contract.Timings) float64 { return t.FirstByteMS - 150 }},
 		{"no such host", "http://no-such-host.invalid/", contract.OutcomeDNS, func(t *contract.Timings) float64 { return t.DNSMS }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
