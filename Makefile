@@ -40,6 +40,11 @@ demo: ## the main job from start to end, on a stack of its own
 test: ## every test, with the race detector, on real Redis and RabbitMQ and end to end
 	@scripts/test.sh
 
+.PHONY: screenshots
+screenshots: build ## pictures of the portal's pages for the documents, into docs/images
+	@source scripts/lib/common.sh && source scripts/lib/packages.sh && need_chromium
+	@scripts/with-stack.sh up "$${SCREENSHOTS_RUN_DIR:-.run/screenshots}" bin/screenshots -to "$(CURDIR)/docs/images"
+
 .PHONY: chaos
 chaos: build ## breaks everything in turn and accounts for every delivery; SEED=, EVENTS=, CHAOS=flags
 	@env -u REDIS_URL -u AMQP_URL scripts/with-stack.sh infra "$${CHAOS_RUN_DIR:-.run/chaos}" \
