@@ -78,5 +78,5 @@ fmt: ## gofmt
 
 .PHONY: clean
 clean: ## stop everything of this checkout, remove ./bin and ./.run with all data
-	@for dir in .run/test/chaos .run/test .run/demo .run/bench .run/chaos .run; do RUN_DIR="$$dir" scripts/stack.sh wipe; done
+	@for dir in .run/test/chaos .run/test .run/demo .run/bench .run/screenshots .run/chaos .run; do RUN_DIR="$$dir" scripts/stack.sh wipe; done
 	@rm -rf bin .run
