@@ -16,6 +16,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/consent"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/delivery"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/mailroom"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/token"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -126,6 +127,8 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 		Timeouts: c.policy().Timeouts, Log: app.Log, Metrics: consent.NewMetrics(app.Metrics), Now: time.Now,
 	})
 	app.Go("consents", asker.Run)
+	sweeper := mailroom.New(mailroom.Options{Store: kept, Publisher: link, Names: names, Log: app.Log, Metrics: app.Metrics, Now: time.Now})
+	app.Go("mailboxes", sweeper.Run)
 	app.Health.Check("gateway", engine.Ready)
 	app.Go("deliveries", func(ctx context.Context) error {
 		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error { return engine.Run(ctx, conn) })

@@ -159,6 +159,7 @@ func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
 func (l *Listener) handle(stop, work context.Context, messages []rabbit.Message) ([]*job, error) {
 	begin := l.Now()
 	jobs := read(messages, begin.UTC().Truncate(time.Millisecond))
+	l.trace(jobs)
 	l.Metrics.taken(jobs, begin)
 	if err := l.check(stop, jobs); err != nil {
 		return nil, err
@@ -183,11 +184,11 @@ func (l *Listener) count(job *job) {
 		result = resultDead
 	case job.again:
 		result = resultDuplicate
-		l.Log.Debug("an event came again", zap.String("source", contract.Printable(job.event.Source())), zap.String("id", contract.Printable(job.event.ID())))
 	case job.commands == 0: // nor is it a large one: those are finished once they have theirs
 		result = resultUnmatched
 	}
 	l.Metrics.done(job, result)
+	l.traced(job, result)
 }
 
 // match looks up, for the whole batch at once, who may want the events and which were seen, and gives each event its own.
