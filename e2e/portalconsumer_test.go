@@ -70,7 +70,7 @@ func (p *page) testsAndLooks(t *testing.T, r *world.Receiver) {
 	p.t = t
 	p.does(browser.Click(browser.Button, "Send a test event"), browser.See("succeeded"), browser.See("Attempt 1"))
 	p.isFitForAll()
-	p.does(browser.Click(browser.Summary, "Request"), browser.See("webhook-signature"), browser.Click(browser.Summary, "Repeat it with curl"), browser.See("curl "))
+	p.does(browser.Click(browser.Summary, "Request"), browser.See("Webhook-Signature"), browser.Click(browser.Summary, "Repeat it with curl"), browser.See("curl "))
 	p.isFitForAll()
 	got, err := r.WaitFor(ctx(t), 1)
 	require.NoError(t, err)
@@ -162,7 +162,7 @@ func TestNobodysPageIsAnothers(t *testing.T) {
 	p.signsIn(link.Field("url"))
 	for _, path := range []string{"/portal/resources/" + s.resource + "/subscriptions/" + id, "/portal/admin/"} {
 		p.Expect(http.StatusNotFound, path)
-		p.does(browser.Go(s.GatewayURL+path), browser.See("Not found"))
+		p.does(browser.Go(s.GatewayURL+path), browser.See("To the first page"))
 		p.isFitForAll()
 	}
 	p.Expect(http.StatusGone, "")
