@@ -18,9 +18,19 @@ type statPoint struct {
 	At        time.Time `json:"at"`
 	Succeeded int64     `json:"succeeded"`
 	Failed    int64     `json:"failed"`
+	// Events are those that were published; of an admin's alone.
+	Events int64 `json:"events"`
 	P50       float64   `json:"p50_ms"`
 	P95       float64   `json:"p95_ms"`
 	P99       float64   `json:"p99_ms"`
+}
+
+// Published is how many events there were.
+func (s stats) Published() (n int64) {
+	for _, p := range s.Points {
+		n += p.Events
+	}
+	return n
 }
 
 // Any tells whether there was an attempt at all.
@@ -59,8 +69,8 @@ type statsPage struct {
 	Ranges []statRange
 }
 
-// stats reads those of the API's path for the range that is asked for. Where there are none to be had it returns nil.
-func (v *visit) stats(path string) (*statsPage, error) {
+// stats reads those of the API's path for the range that is asked for; an admin's may be of one resource. Where there are none to be had it returns nil.
+func (v *visit) stats(path, resource string) (*statsPage, error) {
 	data := &statsPage{Range: statRanges[0], Ranges: statRanges}
 	for _, r := range statRanges {
 		if r.Name == v.r.URL.Query().Get("range") {
@@ -68,6 +78,9 @@ func (v *visit) stats(path string) (*statsPage, error) {
 		}
 	}
 	query := url.Values{"since": {v.Now().UTC().Add(-data.Range.Back).Format(time.RFC3339)}, "step": {data.Range.Step}}
+	if resource != "" {
+		query.Set("resource", resource)
+	}
 	err := v.api.get(v.r.Context(), path, query, &data.stats)
 	var p *problem
 	if errors.As(err, &p) && p.Status == http.StatusNotFound {
