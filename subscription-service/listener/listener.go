@@ -30,6 +30,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/stats"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
@@ -70,6 +71,8 @@ type Listener struct {
 	Metrics *Metrics
 	// Catalogue is asked about every event; nil asks nobody.
 	Catalogue Catalogue
+	// Stats counts the events that are taken in; nil: nobody does.
+	Stats *stats.Counter
 	// Trace makes spans of batches and events; nil makes none.
 	Trace *tracing.Tracer
 	// Now is the clock.
@@ -188,6 +191,9 @@ func (l *Listener) count(job *job) {
 		result = resultUnmatched
 	}
 	l.Metrics.done(job, result)
+	if job.exists && (result == resultMatched || result == resultUnmatched) {
+		l.Stats.Events(job.resource, 1)
+	}
 	l.traced(job, result)
 }
 
