@@ -55,6 +55,7 @@ func (p *page) subscribes(t *testing.T, s *scene, r *world.Receiver) {
 	p.Expect(http.StatusUnprocessableEntity, "/new")
 	p.does(browser.Fill(browser.Textbox, "Callback URL", "https://user@host.example/"), browser.Click(browser.Button, "Subscribe"), browser.See("What is wrong stands at each field"))
 	p.isFitForAll()
+	p.does(browser.Click(browser.Summary, "Order, pace, retries and signatures"), browser.Fill(browser.Textbox, "Waits between attempts", "250ms, 250ms"))
 	p.does(browser.Fill(browser.Textbox, "Callback URL", r.URL), browser.Fill(browser.Textbox, "Description", "By hand"),
 		browser.Click(browser.Button, "Subscribe"), browser.See("It is shown this one time"))
 	p.isFitForAll()
@@ -85,7 +86,7 @@ func (p *page) watchesAndReplays(t *testing.T, s *scene, works *atomic.Bool) {
 	p.isFitForAll()
 	works.Store(false)
 	s.publish(t, "fails")
-	p.does(browser.See("fails", "failed"))
+	p.does(browser.See("fails", "given up after 3 attempts"))
 	works.Store(true)
 	p.does(browser.Choose("Status", "failed"), browser.Click(browser.Button, "Search"), browser.Gone("seen-live"), browser.See("given up after"))
 	p.isFitForAll()
@@ -137,16 +138,18 @@ func TestAConsumersPagesWorkWithoutJavaScript(t *testing.T) {
 	p.does(browser.Click(browser.Link, "New subscription"), browser.Fill(browser.Textbox, "Callback URL", r.URL), browser.Fill(browser.Textbox, "Filter (CEL)", "data.id =="),
 		browser.Click(browser.Button, "Check"), browser.See("line 1"))
 	p.does(browser.Fill(browser.Textbox, "Filter (CEL)", ""), browser.Click(browser.Button, "Subscribe"), browser.See("It is shown this one time"), browser.Click(browser.Link, "To the subscription"))
-	p.does(browser.Click(browser.Button, "Send a test event"), browser.See("Delivery of"))
-	_, err := r.WaitFor(ctx(t), 1)
+	p.does(browser.Click(browser.Button, "Send a test event"), browser.See("Delivery of"), browser.Click(browser.Link, "~Deliveries of"))
+	deliveries := p.Path()
+	s.publish(t, "without-script")
+	_, err := r.WaitFor(ctx(t), 2)
 	require.NoError(t, err)
-	address := p.Path()
 	eventually(t, "the delivery has succeeded", func() bool {
-		return p.Do(browser.Go(s.GatewayURL+address), browser.Have(browser.Heading, "Attempts")) == nil && strings.Contains(p.Text(), "succeeded")
+		return p.Do(browser.Go(s.GatewayURL+deliveries+"?event_id=without-script"), browser.Have(browser.Heading, "Deliveries")) == nil && strings.Contains(p.Text(), "order.created")
 	})
+	p.does(browser.Click(browser.Link, "~UTC"), browser.Have(browser.Heading, "Attempts"))
 	p.isFitForAll()
 	p.does(browser.Click(browser.Button, "Send it again"), browser.See("Sending one delivery again"))
-	_, err = r.WaitFor(ctx(t), 2)
+	_, err = r.WaitFor(ctx(t), 3)
 	require.NoError(t, err)
 }
 
