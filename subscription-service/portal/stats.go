@@ -1,10 +1,10 @@
 package portal
 
 import (
-	"errors"
-	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 // stats are success and latency over time.
@@ -14,16 +14,7 @@ type stats struct {
 }
 
 // statPoint is one step of them.
-type statPoint struct {
-	At        time.Time `json:"at"`
-	Succeeded int64     `json:"succeeded"`
-	Failed    int64     `json:"failed"`
-	// Events are those that were published; of an admin's alone.
-	Events int64 `json:"events"`
-	P50       float64   `json:"p50_ms"`
-	P95       float64   `json:"p95_ms"`
-	P99       float64   `json:"p99_ms"`
-}
+type statPoint struct{ contract.StatPoint }
 
 // Published is how many events there were.
 func (s stats) Published() (n int64) {
@@ -69,7 +60,7 @@ type statsPage struct {
 	Ranges []statRange
 }
 
-// stats reads those of the API's path for the range that is asked for; an admin's may be of one resource. Where there are none to be had it returns nil.
+// stats reads those of the API's path for the range that is asked for; an admin's may be of one resource.
 func (v *visit) stats(path, resource string) (*statsPage, error) {
 	data := &statsPage{Range: statRanges[0], Ranges: statRanges}
 	for _, r := range statRanges {
@@ -81,10 +72,5 @@ func (v *visit) stats(path, resource string) (*statsPage, error) {
 	if resource != "" {
 		query.Set("resource", resource)
 	}
-	err := v.api.get(v.r.Context(), path, query, &data.stats)
-	var p *problem
-	if errors.As(err, &p) && p.Status == http.StatusNotFound {
-		return nil, nil
-	}
-	return data, err
+	return data, v.api.get(v.r.Context(), path, query, &data.stats)
 }
