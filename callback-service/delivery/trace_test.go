@@ -98,4 +98,3 @@ func BenchmarkTold(b *testing.B) {
 type nowhere struct{}
 
 func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
-
