@@ -17,7 +17,7 @@ import (
 
 // subscriptionBody is what a consumer sends to subscribe.
 type subscriptionBody struct {
-	Mode        contract.Mode     `json:"mode,omitempty" enum:"push,pull" default:"push" doc:"push: callbacks go to callback_url. pull: deliveries wait in a mailbox to be collected, see …/stream; there is no callback_url, nor what is about calling it. It never changes"`
+	Mode        contract.Mode     `json:"mode,omitempty" enum:"push,pull" doc:"push, unless set: callbacks go to callback_url. pull: deliveries wait in a mailbox to be collected, see …/stream; there is no callback_url, nor what is about calling it. It never changes"`
 	CallbackURL string            `json:"callback_url,omitempty" minLength:"1" maxLength:"2048" example:"https://consumer.example/hooks" doc:"where callbacks go, required unless mode is pull: https, a public address, no credentials, no fragment"`
 	Types       []string          `json:"types,omitempty" maxItems:"50" doc:"event types; * stands for one segment, ** for the rest. None: all types" example:"[\"order.created\",\"order.*\"]"`
 	Format      contract.Format   `json:"format,omitempty" enum:"cloudevents-structured,cloudevents-binary,data" default:"cloudevents-structured" doc:"how the event travels in the callback"`
