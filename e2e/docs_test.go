@@ -20,6 +20,7 @@ import (
 const (
 	consumerGuide = "docs/consumer-guide.md"
 	producerGuide = "docs/producer-guide.md"
+	operatorGuide = "docs/operator-guide.md"
 )
 
 func TestTheGuidesCommandsWork(t *testing.T) {
@@ -27,6 +28,7 @@ func TestTheGuidesCommandsWork(t *testing.T) {
 	for document, shown := range map[string][]string{
 		consumerGuide: {"signature holds", `"status":"active"`, `"state":"verified"`, "\n204\n"},
 		producerGuide: {"\n202\n", `"received_at"`},
+		operatorGuide: {`"schema_mode":"reject"`, `"received_at"`},
 	} {
 		t.Run(document, func(t *testing.T) {
 			out := typed(t, shellOf(t, document))

@@ -19,7 +19,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/e2e/world"
 )
 
-// A key is rotated as the README says, while events are delivered and subscriptions change: nothing stops, nothing is lost, and in
+// A key is rotated as docs/operator-guide.md says, while events are delivered and subscriptions change: nothing stops, nothing is lost, and in
 // the end the old key is needed by nobody.
 func TestAKeyIsRotatedWhileEverythingWorks(t *testing.T) {
 	control(t) // the stack is ours

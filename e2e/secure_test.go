@@ -142,7 +142,7 @@ func (s *secureStack) run(t *testing.T, name string, common []string, own ...str
 	})
 }
 
-// conf is apisix-conf with what README.md says about TLS between the parts.
+// conf is apisix-conf with what docs/operator-guide.md says about TLS between the parts.
 func (s *secureStack) conf(t *testing.T) string {
 	t.Helper()
 	dir, ca := t.TempDir(), filepath.Join(s.dir, "ca.pem")

@@ -76,6 +76,7 @@ type API struct {
 	doors doors
 	open  *streams
 	news  *mailNews
+	tails *tails
 }
 
 // Run tends the answers that stay open, until the context ends. Without it each ends after a moment.
@@ -83,6 +84,7 @@ func (a *API) Run(ctx context.Context) error {
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error { return a.open.run(ctx) })
 	both.Go(func() error { return a.news.run(ctx) })
+	both.Go(func() error { return a.tails.run(ctx) })
 	return both.Wait()
 }
 
@@ -103,6 +105,9 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	deliveries{o.Store}.register(description)
 	news := newMailNews(o)
 	newMail(o, open, news).register(description)
+	tails := newTails(o.Store)
+	live{o.Store, tails, open}.register(description)
+	statistics{o.Store, o.Now}.register(description)
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, reach, o.Publisher, o.Names, o.Now}.register(description)
 	explanations{o.Store, o.Archive, o.Names, o.Now, semaphore.NewWeighted(mostSearches)}.register(description)
@@ -120,7 +125,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	}
 	admin.Handle("/", trail.watch(muxes.admin, "", bearer(o.Admins, routed(muxes.admin))))
 
-	a, watch := &API{open: open, news: news}, newObserver(o.Log, o.Trace, o.Metrics, o.Now)
+	a, watch := &API{open: open, news: news, tails: tails}, newObserver(o.Log, o.Trace, o.Metrics, o.Now)
 	inside, checked := meter.metered(beside(&a.pages[0], routed(muxes.gateway))), checks{o.Policy, o.Now}
 	a.Gateway = watch.observe(withChecks(checked, trail.watch(muxes.gateway, contract.GatewayPrefix, newGate(o.Signer, o.Store, o.Metrics).vouched(inside))))
 	a.Admin = watch.observe(beside(&a.pages[1], routed(admin)))
