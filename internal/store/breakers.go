@@ -61,7 +61,7 @@ func (s *Store) Breakers(ctx context.Context) ([]contract.Breaker, error) {
 }
 
 func (s *Store) reported(ctx context.Context) ([]contract.Breaker, error) {
-	replicas, err := s.rdb.ZRangeByScore(ctx, s.key.breakers(), &redis.ZRangeBy{Min: strconv.FormatInt(time.Now().UnixMilli(), 10), Max: "+inf"}).Result()
+	replicas, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{Key: s.key.breakers(), Start: time.Now().UnixMilli(), Stop: "+inf", ByScore: true}).Result()
 	if err != nil {
 		return nil, fmt.Errorf("reading who reports breakers: %w", err)
 	}

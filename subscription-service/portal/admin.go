@@ -3,7 +3,6 @@ package portal
 import (
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
@@ -139,9 +138,6 @@ func nextPage(asked url.Values, cursor string) string {
 	asked.Del("done")
 	return "?" + asked.Encode()
 }
-
-// ago is a time in the form of a field.
-func (v *visit) ago(d time.Duration) string { return v.Now().UTC().Add(-d).Format(formTime) }
 
 // remove deletes what the page is about.
 func (v *visit) remove(path, then, done string) error {

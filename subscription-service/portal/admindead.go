@@ -28,8 +28,6 @@ func deadSearchOf(asked url.Values) deadSearch {
 // All tells that a replay can be asked for all that is found: by everything but a part of a reason.
 func (s deadSearch) All() bool { return s.Reason == "" }
 
-const deadPath = "/portal/admin/dead-letters/"
-
 func listDead(v *visit) error {
 	asked := v.r.URL.Query()
 	data := deadPage{Search: deadSearchOf(asked)}
