@@ -17,7 +17,7 @@ import (
 func (s *scene) watch(id, last string) *bufio.Scanner {
 	t := s.browser.t
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", s.gateway.URL+"/portal/resources/orders/subscriptions/"+id+"/live", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.gateway.URL+"/portal/resources/orders/subscriptions/"+id+"/live", nil)
 	require.NoError(t, err)
 	req.Header.Set("Last-Event-ID", last)
 	resp, err := s.Do(req)

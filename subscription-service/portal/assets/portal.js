@@ -76,12 +76,14 @@ function charts() {
     const column = (i) => rows.map((row) => (row.any ? row.numbers[i] : i < 2 ? 0 : null));
     const draw = (name, series, columns) => {
       const at = box.querySelector(`[data-chart="${name}"]`);
+      const iso = (seconds) => new Date(seconds * 1000).toISOString();
+      const tick = (seconds) => (iso(seconds).slice(11, 16) === "00:00" ? iso(seconds).slice(5, 10) : iso(seconds).slice(11, 16));
       const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 0.5 }, ticks: { stroke: colour("--line"), width: 0.5 } };
       const size = () => ({ width: Math.max(260, at.clientWidth), height: 200 });
       const options = {
-        ...size(), tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"), axes: [axis, { ...axis, size: 60 }],
+        ...size(), tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"), axes: [{ ...axis, values: (plot, splits) => splits.map(tick) }, { ...axis, size: 60 }],
         scales: { y: { range: (plot, low, high) => [0, Math.max(1, high * 1.1)] } },
-        series: [{ label: "UTC" }, ...series.map(([label, stroke, dash]) => ({ label, stroke: colour(stroke), width: 2, dash, spanGaps: false }))],
+        series: [{ label: "UTC", value: (plot, at) => (at == null ? "--" : iso(at).slice(0, 16).replace("T", " ")) }, ...series.map(([label, stroke, dash]) => ({ label, stroke: colour(stroke), width: 2, dash, spanGaps: false, points: { show: true, size: 5 } }))],
       };
       const plot = new uPlot(options, [rows.map((row) => row.at), ...columns.map(column)], at);
       new ResizeObserver(() => plot.setSize(size())).observe(at);
