@@ -77,7 +77,7 @@ type watching struct {
 func (w *world) watch(consumer, id, last string) *watching {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	req, err := http.NewRequestWithContext(ctx, "GET", w.gateway+"/gateway/orders/subscribe/"+id+"/deliveries/live", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.gateway+"/gateway/orders/subscribe/"+id+"/deliveries/live", nil)
 	require.NoError(w.t, err)
 	req.Header.Set(contract.HeaderStatement, w.statement(consumer, "orders", contract.ActionSubscribe))
 	if last != "" {
