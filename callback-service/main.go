@@ -16,6 +16,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/consent"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/delivery"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
+	"github.com/apisix-webhooks/apisix-webhooks/callback-service/mailroom"
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/token"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/broker"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
@@ -23,6 +24,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/stats"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 )
@@ -116,16 +118,20 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	tokens := token.New(client, time.Now)
 	transforms := expr.NewCache(transformsKept)
 	app.Metrics.MustRegister(tokens, transforms)
+	counter := stats.New(kept, app.Log, time.Now)
+	app.Go("statistics", counter.Run)
 	engine := delivery.New(delivery.Options{
 		Store: kept, Gateway: client, Transforms: transforms, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
 		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
-		Origin: made.sender.Origin, Tokens: tokens, Replica: replica(), Trace: app.Trace, QuietSuccess: c.LogAttempts == logFailed,
+		Origin: made.sender.Origin, Tokens: tokens, Stats: counter, Replica: replica(), Trace: app.Trace, QuietSuccess: c.LogAttempts == logFailed,
 	})
 	asker := consent.New(consent.Options{
 		Store: kept, Gateway: client, Tokens: tokens, Publisher: link, Names: names, Signer: made.signer, Sender: made.sender, Waits: c.Questions,
 		Timeouts: c.policy().Timeouts, Log: app.Log, Metrics: consent.NewMetrics(app.Metrics), Now: time.Now,
 	})
 	app.Go("consents", asker.Run)
+	sweeper := mailroom.New(mailroom.Options{Store: kept, Publisher: link, Names: names, Log: app.Log, Metrics: app.Metrics, Now: time.Now})
+	app.Go("mailboxes", sweeper.Run)
 	app.Health.Check("gateway", engine.Ready)
 	app.Go("deliveries", func(ctx context.Context) error {
 		return link.Run(ctx, func(ctx context.Context, conn *rabbit.Conn) error { return engine.Run(ctx, conn) })

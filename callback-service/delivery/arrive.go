@@ -92,6 +92,11 @@ func (e *Engine) enter(tasks ...*task) {
 }
 
 func (e *Engine) place(t *task, preferred bool) {
+	if t.cmd.Pull {
+		e.mail.put(t) // nobody is called, so that there is nothing to wait for
+		return
+	}
+	t.laned = true
 	place, due := e.lanes.Arrive(t.cmd.Subscription, item(t), preferred)
 	switch place {
 	case lane.Start:

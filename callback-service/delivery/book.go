@@ -20,6 +20,8 @@ type task struct {
 	parks    int  // how often it was parked before
 	rests    int  // how often the gateway could not be asked for it
 	first    bool // in its line, as Redis said
+	// laned says that it is in its lane, or has a slot of it.
+	laned bool
 	// returning says that it was parked, and its lane does not know yet that it is back.
 	returning bool
 	// msg is what there is to settle, and leaving that the same command comes again; both are the book's.

@@ -5,6 +5,8 @@
 //
 // and beside it, never in its way, each attempt goes into the log.
 //
+// What a subscription collects by itself goes another way from its line on: into its mailbox, see mailbox.go.
+//
 // A command is acknowledged only after what follows from it is recorded and confirmed. What cannot start yet waits in its
 // lane, or is parked: it goes back to the broker until its time comes.
 package delivery
@@ -28,6 +30,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/stats"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
@@ -40,6 +43,8 @@ type Store interface {
 	Record(ctx context.Context, records []store.Record) error
 	LogAttempts(ctx context.Context, attempts []store.AttemptLog) error
 	Take(ctx context.Context, asks []store.Ask) ([]store.Grant, error)
+	Deposit(ctx context.Context, deposits []store.Deposit) ([]store.Deposited, error)
+	Policy(ctx context.Context, resource string) (contract.Policy, error)
 	LeaveLine(ctx context.Context, line, delivery string) error
 	LineChanges(ctx context.Context, told func(line string)) error
 	FailingSince(ctx context.Context, subscriptions []string, now time.Time) (map[string]time.Time, error)
@@ -54,7 +59,7 @@ type Gateway interface {
 	Do(ctx context.Context, call gateway.Call) (gateway.Answer, error)
 }
 
-// Options of an Engine. All but Lanes, Tokens, Trace and QuietSuccess are needed.
+// Options of an Engine. All but Lanes, Tokens, Stats, Trace and QuietSuccess are needed.
 type Options struct {
 	Store   Store
 	Gateway Gateway
@@ -84,6 +89,8 @@ type Options struct {
 	QuietSuccess bool
 	// Tokens has the access tokens; nil: a source of the engine's own.
 	Tokens *token.Source
+	// Stats counts the attempts; nil: nobody does.
+	Stats *stats.Counter
 	// Lanes has the lanes' defaults unless it is set.
 	Lanes lane.Options
 }
@@ -107,8 +114,10 @@ type Engine struct {
 	breakers *breakers
 
 	inbox    *inbox // what may start
+	mail     *inbox // what goes into a mailbox
 	attempts sync.WaitGroup
 	starting batch.Pacer
+	posting  batch.Pacer
 
 	gathering sync.Mutex
 	settling  batch.Pacer
@@ -131,8 +140,8 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{
 		Options: o, origin: []string{o.Origin}, book: newBook(), lanes: lane.New[*task](o.Lanes), lines: newLines(o.Now),
-		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(), breakers: newBreakers(),
-		starting: batch.Pacer{Most: startPace}, settling: batch.Pacer{Most: settlePace},
+		gate: &gate{now: o.Now}, rest: &rest{now: o.Now}, health: newHealth(o.Now), inbox: newInbox(), mail: newInbox(), breakers: newBreakers(),
+		starting: batch.Pacer{Most: startPace}, posting: batch.Pacer{Most: startPace}, settling: batch.Pacer{Most: settlePace},
 		// Room for all that is held, twice: after a lost connection the same commands are handed out again.
 		urgent:  make(chan struct{}, 1),
 		settled: make(chan settlement, 2*o.InFlight+1024), loud: make(chan settlement, 2*o.InFlight+1024),
@@ -155,6 +164,7 @@ func (e *Engine) Run(ctx context.Context, conn *rabbit.Conn) error {
 	var starter, settlers, announcers, logger sync.WaitGroup
 	logger.Go(func() { e.logged.run(background) })
 	starter.Go(func() { e.start(ctx, background, work) })
+	starter.Go(func() { e.post(ctx, background) })
 	starter.Go(func() { e.tick(ctx, background) })
 	starter.Go(func() { e.listen(background) })
 	starter.Go(func() { e.report(background) })

@@ -256,7 +256,8 @@ func (e *Engine) queueUp(t *task, first contract.Delivery) {
 		e.skip(t.cmd.Line(), first.ID)
 	}
 	if instead != nil {
-		e.inbox.put(instead)
+		instead.laned, t.laned = t.laned, false
+		e.inboxOf(instead).put(instead)
 		return
 	}
 	e.free(t)

@@ -31,7 +31,8 @@ const (
 	resultParked     result = "parked"
 	resultFollowed   result = "followed" // the attempt was on record already
 	resultCopy       result = "copy"
-	resultGone       result = "gone" // the subscription
+	resultGone       result = "gone"    // the subscription
+	resultMailbox    result = "mailbox" // it waits to be collected, or can't
 	resultCanceled   result = "canceled"
 	resultDamaged    result = "damaged" // the subscription's record
 	resultUnreadable result = "unreadable"
@@ -146,7 +147,7 @@ func (e *Engine) keep(stop context.Context, batch []settlement) {
 	for _, s := range batch {
 		switch {
 		case s.record != nil:
-			records = append(records, store.Record{Delivery: *s.record, Line: s.task.cmd.Line(), Log: s.log})
+			records = append(records, store.Record{Delivery: *s.record, Line: s.task.cmd.Line(), Log: s.log, Passed: s.result == resultMailbox})
 		case s.leave && s.task.cmd.Ordered:
 			if err := e.Store.LeaveLine(noContext, s.task.cmd.Line(), s.task.cmd.Delivery); err != nil {
 				e.Log.Warn("leaving a line", zap.Error(err))

@@ -63,7 +63,13 @@ func (e *Engine) startBatch(stop, work context.Context, batch []*task) {
 	}
 	due := make([]*starting, 0, len(batch))
 	for i, t := range batch {
-		if !e.settles(t, standings[i]) {
+		switch {
+		case e.settles(t, standings[i]):
+		case standings[i].Subscription.Pulls(): // which its command did not say
+			e.free(t)
+			t.cmd.Pull = true
+			e.mail.put(t)
+		default:
 			due = append(due, &starting{task: t, sub: standings[i].Subscription, policy: e.policy(standings[i]), log: standings[i].Log})
 		}
 	}
@@ -99,7 +105,13 @@ func (e *Engine) present(batch []*task) []*task {
 }
 
 // free gives the slot of a task back from which nothing was learned.
-func (e *Engine) free(t *task) { e.move(e.lanes.Finish(t.cmd.Subscription, lane.Unknown, 0, 0)) }
+func (e *Engine) free(t *task) {
+	if !t.laned {
+		return
+	}
+	t.laned = false
+	e.move(e.lanes.Finish(t.cmd.Subscription, lane.Unknown, 0, 0))
+}
 
 // standings asks Redis until it answers. While it does not, nothing starts, and soon nothing is taken from the broker.
 func (e *Engine) standings(stop context.Context, tasks []*task) (standings []store.Standing, err error) {
@@ -155,7 +167,9 @@ func (e *Engine) settles(t *task, standing store.Standing) bool {
 		return true
 	default:
 		t.first = t.cmd.Ordered
-		e.move(e.lanes.Set(sub.ID, limitsOf(sub)))
+		if t.laned && !sub.Pulls() {
+			e.move(e.lanes.Set(sub.ID, limitsOf(sub)))
+		}
 		return false
 	}
 	e.free(t)

@@ -20,6 +20,7 @@ const (
 	commandFirst        = "x-webhook-first"
 	commandReplay       = "x-webhook-replay"
 	commandOrdered      = "x-webhook-ordered"
+	commandPull         = "x-webhook-pull"
 	commandPrevious     = "x-webhook-previous"
 	// Those of W3C Trace Context, as every AMQP client writes them.
 	commandTraceParent = "traceparent"
@@ -47,6 +48,8 @@ type Command struct {
 	Replay string
 	// Ordered says that the delivery has a place in the line of its subject; see LineID.
 	Ordered bool
+	// Pull says that the subscription collects by itself. It is a hint for who has not read the subscription yet.
+	Pull bool
 	// Created is when the delivery came to be; milliseconds count.
 	Created time.Time
 	// Published is when the event was published, as far as that is known and was before Created; milliseconds count.
@@ -105,6 +108,9 @@ func (c Command) Encode() (contentType string, headers map[string]any, body []by
 	if c.Ordered {
 		headers[commandOrdered] = true
 	}
+	if c.Pull {
+		headers[commandPull] = true
+	}
 	c.encodeTrace(headers)
 	if !c.Published.IsZero() {
 		headers[commandPublished] = c.Published.UnixMilli()
@@ -142,6 +148,7 @@ func DecodeCommand(contentType string, headers map[string]any, body []byte) (Com
 		TraceParent: text(headers, commandTraceParent), TraceState: text(headers, commandTraceState), Previous: text(headers, commandPrevious),
 	}
 	c.Ordered, _ = headers[commandOrdered].(bool)
+	c.Pull, _ = headers[commandPull].(bool)
 	if c.Delivery == "" || c.Subscription == "" || c.Resource == "" {
 		return Command{}, fmt.Errorf("%w: %s, %s and %s are all needed", ErrCommand, commandDelivery, commandSubscription, commandResource)
 	}

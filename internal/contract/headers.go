@@ -67,6 +67,7 @@ const (
 	OutcomeReset          Outcome = "reset"           // the connection broke, or what came was not HTTP
 	OutcomeUnvouched      Outcome = "unvouched"       // the egress was called without a valid pass
 	OutcomeOverloaded     Outcome = "overloaded"      // the egress is at its connection limit
+	OutcomeCollected      Outcome = "collected"       // there was no call: the consumer has acknowledged that it collected the delivery
 	OutcomeToken          Outcome = "token"           // the endpoint was not asked: there is no access token. The callback service's own
 )
 

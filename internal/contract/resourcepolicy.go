@@ -49,6 +49,8 @@ type Policy struct {
 	Verification Verification `json:"verification,omitempty"`
 	// MaxSubscriptions is how many subscriptions each consumer may have on the resource.
 	MaxSubscriptions int `json:"max_subscriptions,omitempty"`
+	// Mailbox bounds what waits to be collected, where a subscription pulls.
+	Mailbox MailboxPolicy `json:"mailbox,omitzero"`
 	// MaxPayload is the longest data of an event, in bytes.
 	MaxPayload int `json:"max_payload,omitempty"`
 	// Log bounds what is kept of deliveries and attempts.
@@ -85,7 +87,7 @@ func (p Policy) Check() []*FieldError {
 	if p.MaxPayload < 0 || p.MaxPayload > MaxEvent {
 		refuse("max_payload", "must be 1 to %d bytes", MaxEvent)
 	}
-	return append(append(faults, p.Log.Check()...), p.checkCallbacks()...)
+	return slices.Concat(faults, p.checkCallbacks(), p.Mailbox.check(), p.Log.Check())
 }
 
 func (p Policy) checkCallbacks() []*FieldError {

@@ -41,6 +41,15 @@ const (
 	OrderingSubject Ordering = "subject"
 )
 
+// Mode is who moves: callbacks come to the consumer, or the consumer collects.
+type Mode string
+
+// The modes. An empty one is ModePush.
+const (
+	ModePush Mode = "push"
+	ModePull Mode = "pull" // deliveries wait in a mailbox; there is no callback URL
+)
+
 // DefaultMaxInFlight is how many attempts of one subscription are under way at most unless it says otherwise.
 const DefaultMaxInFlight = 10
 
@@ -58,11 +67,13 @@ type Confidential struct {
 type Subscription struct {
 	Confidential
 
-	ID          string   `json:"id"`
-	Consumer    string   `json:"consumer"`
-	Resource    string   `json:"resource"`
-	CallbackURL string   `json:"callback_url"`
-	Types       []string `json:"types,omitempty"`
+	ID          string `json:"id"`
+	Consumer    string `json:"consumer"`
+	Resource    string `json:"resource"`
+	CallbackURL string `json:"callback_url"`
+	// Mode is empty for ModePush. It never changes.
+	Mode  Mode     `json:"mode,omitempty"`
+	Types []string `json:"types,omitempty"`
 	// Filter chooses among the events of these types; Transform makes the body of format data. Both are CEL, see package expr;
 	// empty for none.
 	Filter      string `json:"filter,omitempty"`
@@ -89,6 +100,9 @@ type Subscription struct {
 	// Revision counts the changes that were asked for.
 	Revision int64 `json:"revision"`
 }
+
+// Pulls reports whether deliveries wait in a mailbox to be collected.
+func (s Subscription) Pulls() bool { return s.Mode == ModePull }
 
 var typeSegment = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
@@ -149,6 +163,9 @@ func (s Subscription) Asked() []byte {
 		s.MaxInFlight, s.Ordering, s.Delivery, s.Filter, s.Transform}
 	if len(s.Signatures) > 0 { // what is younger comes only where it is used: the fingerprints that are kept stay right
 		fields = append(fields, slices.Sorted(slices.Values(s.Signatures)))
+	}
+	if s.Pulls() {
+		fields = append(fields, s.Mode)
 	}
 	asked, _ := json.Marshal(fields) // plain values: never fails
 	return asked

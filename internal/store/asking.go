@@ -23,16 +23,21 @@ func nextAsked(sub contract.Subscription) string {
 // ToAsk returns up to n subscriptions whose endpoints are to be asked for their consent by now, the longest due first. Each is
 // the caller's for the lease; who has not written the subscription by then has died, and another one is told of it.
 func (s *Store) ToAsk(ctx context.Context, now time.Time, lease time.Duration, n int) ([]string, error) {
-	ids, err := toAsk.Run(ctx, s.rdb, []string{s.key.asking()}, now.UnixMilli(), now.Add(lease).UnixMilli(), n).StringSlice()
+	ids, err := s.claim(ctx, s.key.asking(), now, lease, n)
 	if err != nil {
 		return nil, fmt.Errorf("reading who is to be asked for consent: %w", err)
 	}
 	return ids, nil
 }
 
-// toAsk
-// KEYS 1 asking. ARGV 1 now in ms, 2 end of the lease in ms, 3 most. Output: ids.
-var toAsk = redis.NewScript(`
+// claim takes what is due by now of a set under its times, for the lease.
+func (s *Store) claim(ctx context.Context, key string, now time.Time, lease time.Duration, n int) ([]string, error) {
+	return claim.Run(ctx, s.rdb, []string{key}, now.UnixMilli(), now.Add(lease).UnixMilli(), n).StringSlice()
+}
+
+// claim
+// KEYS 1 set. ARGV 1 now in ms, 2 end of the lease in ms, 3 most. Output: ids.
+var claim = redis.NewScript(`
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
 for _, id in ipairs(due) do redis.call('ZADD', KEYS[1], ARGV[2], id) end
 return due`)

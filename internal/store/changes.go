@@ -29,6 +29,8 @@ type Candidate struct {
 	Types        []string
 	// Ordered says that deliveries with the same subject arrive one after the other; see JoinLines.
 	Ordered bool
+	// Pulls says that deliveries wait to be collected.
+	Pulls bool
 	// Filter is CEL, see package expr; empty for none.
 	Filter string
 }
@@ -151,12 +153,15 @@ func (s *Store) ResourceNames(ctx context.Context) ([]string, error) {
 
 // candidateOf reads what candidate wrote; nil for "".
 func candidateOf(id, text string) *Candidate {
-	ordering, wants, ok := strings.Cut(text, "|")
+	how, wants, ok := strings.Cut(text, "|")
 	if !ok {
 		return nil
 	}
 	types, filter, _ := strings.Cut(wants, "|")
-	return &Candidate{id, strings.Fields(types), ordering != "", filter}
+	return &Candidate{
+		Subscription: id, Types: strings.Fields(types), Filter: filter,
+		Ordered: strings.Contains(how, candidateOrdered), Pulls: strings.Contains(how, candidatePulls),
+	}
 }
 
 // FanOut returns the subscription up to which an event's commands were published, "" if there is none.

@@ -1,5 +1,10 @@
 package store
 
+import (
+	"fmt"
+	"time"
+)
+
 // Every Redis key of the project is a function here.
 
 type keys struct{ namespace string }
@@ -20,6 +25,11 @@ func (k keys) deliveries(sub string) string     { return k.namespace + ":deliver
 func (k keys) log(sub string) string            { return k.namespace + ":log:" + sub }                   // ZSET when → pack of attempts, see log.go
 func (k keys) line(id string) string            { return k.namespace + ":line:" + id }                   // ZSET place → delivery id
 func (k keys) lastPlace() string                { return k.namespace + ":line:last" }                    // STRING counts the places of all lines
+func (k keys) mailbox(sub string) string        { return k.namespace + ":mail:" + sub }                  // ZSET place → delivery id, see mailbox.go
+func (k keys) mailHeads(sub string) string      { return k.namespace + ":mail:" + sub + ":heads" }       // HASH delivery id → head of its letter; #bytes, #last
+func (k keys) mailContents(sub string) string   { return k.namespace + ":mail:" + sub + ":contents" }    // HASH delivery id → content of its letter
+func (k keys) mailboxes() string                { return k.namespace + ":mailboxes" }                    // ZSET ms when to look for what is too old → subscription id
+func (k keys) mailNews() string                 { return k.namespace + ":mail" }                         // CHANNEL ids of subscriptions whose mailbox got a letter, or is gone
 func (k keys) lineChanges() string              { return k.namespace + ":lines" }                        // CHANNEL ids of lines that a delivery left, one to a line of text
 func (k keys) seen(event string) string         { return k.namespace + ":e:" + event }                   // STRING see seen.go, under 16 bytes of the event's SHA-256
 func (k keys) rate(sub string) string           { return k.namespace + ":rate:" + sub }                  // STRING redis_rate's
@@ -44,3 +54,8 @@ func (k keys) breakers() string                 { return k.namespace + ":breaker
 func (k keys) breakersOf(replica string) string { return k.namespace + ":breakers:" + replica }          // STRING JSON list of Breaker
 func (k keys) dead() string                     { return k.namespace + ":dead" }                         // ZSET ms → id of a dead letter
 func (k keys) letters() string                  { return k.namespace + ":dead:letters" }                 // HASH id → DeadLetter
+
+// stats is a HASH subscription → contract.Counts, "" for all of the resource; of one step of time. Resource "" has all there is.
+func (k keys) stats(resource string, step time.Duration, at time.Time) string {
+	return fmt.Sprintf("%s:stats:%.0f:%d:%s", k.namespace, step.Minutes(), at.Unix()/int64(step/time.Second), resource)
+}

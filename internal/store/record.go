@@ -23,6 +23,8 @@ type Record struct {
 
 	// Line is where the delivery stands; it leaves it unless its status is pending. Empty unless it is ordered.
 	Line string
+	// Passed says that it leaves the line though it is pending: those behind it need not wait any longer.
+	Passed bool
 	// Log says how long and how many deliveries of the subscription are kept; a few more until its list is tended to.
 	Log contract.LogPolicy
 }
@@ -66,7 +68,7 @@ func (s *Store) record(ctx context.Context, records []Record, now time.Time) err
 
 // leaves is the line and who leaves it, "" if nobody does.
 func (r Record) leaves() string {
-	if r.Line == "" || r.Status == contract.DeliveryPending {
+	if r.Line == "" || r.Status == contract.DeliveryPending && !r.Passed {
 		return ""
 	}
 	return r.Line + " " + r.ID

@@ -242,6 +242,7 @@ func (s *Store) deleteSubscription(ctx context.Context, text string, sub atRest)
 		s.key.subscription(id), s.key.fingerprint(sub.same()), s.key.list(sub.Consumer, sub.Resource),
 		s.key.match(sub.Resource), s.key.changes(), s.key.consumerSubs(sub.Consumer),
 		s.key.resourceSubs(sub.Resource), s.key.deliveries(id), s.key.failing(id), s.key.asking(), s.key.log(id),
+		s.key.mailbox(id), s.key.mailHeads(id), s.key.mailContents(id), s.key.mailboxes(), s.key.mailNews(),
 	}, id, contract.NewID("v"), text, sub.Resource, mostChanges).Int()
 	switch {
 	case err != nil:
@@ -256,7 +257,7 @@ func (s *Store) deleteSubscription(ctx context.Context, text string, sub atRest)
 
 // deleteSubscription
 // KEYS 1 subscription, 2 fingerprint, 3 list, 4 match, 5 changes, 6 consumer's, 7 resource's, 8 deliveries, 9 since when it fails,
-// 10 asking, 11 log.
+// 10 asking, 11 log, 12 mailbox, 13 its heads, 14 its contents, 15 mailboxes, 16 channel of mail.
 // ARGV 1 id, 2 token of the change, 3 expected record, 4 resource, 5 most changes. Output: 1 done, 0 not there, -1 another record.
 var deleteSubscription = redis.NewScript(`
 local record = redis.call('GET', KEYS[1])
@@ -264,6 +265,8 @@ if not record then return 0 end
 if record ~= ARGV[3] then return -1 end
 redis.call('DEL', KEYS[1], KEYS[8], KEYS[9])
 redis.call('UNLINK', KEYS[11])
+if redis.call('UNLINK', KEYS[12], KEYS[13], KEYS[14]) > 0 then redis.call('PUBLISH', KEYS[16], ARGV[1]) end
+redis.call('ZREM', KEYS[15], ARGV[1])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 redis.call('ZREM', KEYS[3], ARGV[1])
 if redis.call('HDEL', KEYS[4], ARGV[1]) == 1 then
@@ -274,17 +277,23 @@ redis.call('SREM', KEYS[7], ARGV[1])
 redis.call('ZREM', KEYS[10], ARGV[1])
 return 1`)
 
-// candidate is what the listener needs of an active subscription: "o" if it is ordered, a bar, its type patterns, which have
+const candidateOrdered, candidatePulls = "o", "p"
+
+// candidate is what the listener needs of an active subscription: "o" if it is ordered, "p" if it pulls, a bar, its type patterns, which have
 // neither space nor bar, a bar, its filter. It is "" for any other.
 func candidate(sub contract.Subscription) string {
 	if sub.Status != contract.StatusActive {
 		return ""
 	}
 	wants := "|" + strings.Join(sub.Types, " ") + "|" + sub.Filter
+	how := ""
 	if sub.Ordering == contract.OrderingSubject {
-		return "o" + wants
+		how = candidateOrdered
 	}
-	return wants
+	if sub.Pulls() {
+		how += candidatePulls
+	}
+	return how + wants
 }
 
 // ChangeSubscription reads a subscription, lets change alter it and writes it back, again if somebody else was faster. ErrSealed:

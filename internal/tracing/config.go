@@ -12,8 +12,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Config is what the standard variables of OpenTelemetry say. The exporter reads those that are not here by itself, such as
-// OTEL_EXPORTER_OTLP_CERTIFICATE, _COMPRESSION and _TIMEOUT.
+// Config is what the standard variables of OpenTelemetry say. Its library reads some more by itself, such as
+// OTEL_EXPORTER_OTLP_CERTIFICATE and _COMPRESSION, and OTEL_BSP_SCHEDULE_DELAY, how often spans are sent.
 type Config struct {
 	// Endpoint is the collector's base URL, as http://collector:4318. Without it, and without TracesEndpoint, there is no tracing.
 	Endpoint string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`

@@ -104,8 +104,10 @@ func OpenEvents(w http.ResponseWriter, r *http.Request) Events {
 	return Events{openEvents(w, DefaultStreams.Write)}
 }
 
-// Send writes one event. Its error means that the client is gone or does not read.
-func (e Events) Send(name string, data []byte) error { return e.out.Send(sse{Name: name, Data: data}) }
+// Send writes one event, with the id by which a client that comes back goes on. Its error means that the client is gone or does not read.
+func (e Events) Send(id, name string, data []byte) error {
+	return e.out.Send(sse{ID: id, Name: name, Data: data})
+}
 
 // Beat writes a comment, so that nobody on the way takes the answer for dead.
 func (e Events) Beat() { e.out.comment("beat") }

@@ -51,6 +51,7 @@ func (t testEvents) send(ctx context.Context, in *Own) (*testAnswer, error) {
 	now := moment(t.now())
 	command := contract.NewCommand(contract.NewTestEvent(sub, now), sub.ID, sub.Resource, now)
 	command.TraceParent, command.TraceState = tracing.Format(traceOf(ctx))
+	command.Pull = sub.Pulls()
 	answer := &testAnswer{}
 	answer.Body.DeliveryID = command.Delivery
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)

@@ -41,6 +41,7 @@ type list struct {
 // special is what most subscriptions have not.
 type special struct {
 	ordered bool
+	pulls   bool
 	filter  string
 }
 
@@ -92,7 +93,7 @@ func number(n int) uint32 { return uint32(n) } // #nosec G115
 func (r *resource) stand(c store.Candidate, n uint32, in *list) {
 	r.slots[n].places = append(r.slots[n].places, place{in, number(len(in.ids))})
 	in.ids, in.slots = append(in.ids, c.Subscription), append(in.slots, n)
-	s := special{c.Ordered, unique.Make(c.Filter).Value()} // many have the same filter
+	s := special{c.Ordered, c.Pulls, unique.Make(c.Filter).Value()} // many have the same filter
 	if len(in.special) == 0 && s == (special{}) {
 		return
 	}
@@ -240,7 +241,7 @@ func (l *list) candidates(to []store.Candidate) []store.Candidate {
 	for i, id := range l.ids {
 		c := store.Candidate{Subscription: id}
 		if len(l.special) > 0 {
-			c.Ordered, c.Filter = l.special[i].ordered, l.special[i].filter
+			c.Ordered, c.Pulls, c.Filter = l.special[i].ordered, l.special[i].pulls, l.special[i].filter
 		}
 		to = append(to, c)
 	}

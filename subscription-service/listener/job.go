@@ -132,7 +132,7 @@ func (j *job) match(view *index.View) {
 
 func (j *job) command(wants store.Candidate) contract.Command {
 	c := contract.NewCommand(j.event, wants.Subscription, j.resource, j.taken)
-	c.Ordered, c.Published = wants.Ordered, j.published
+	c.Ordered, c.Pull, c.Published = wants.Ordered, wants.Pulls, j.published
 	c.TraceParent, c.TraceState = j.parent, j.state
 	return c
 }

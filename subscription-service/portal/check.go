@@ -66,9 +66,9 @@ func (v *visit) check(sub *subscription) error {
 
 // try asks the API. Where callbacks go does not matter for it, nor the credential that they carry.
 func (v *visit) try(f *form) (*check, error) {
-	var event json.RawMessage
-	if err := json.Unmarshal([]byte(f.Get("event")), &event); err != nil {
-		return &check{Problem: &problem{Detail: "the event is no JSON: " + err.Error()}}, nil
+	event := json.RawMessage(f.Get("event"))
+	if !json.Valid(event) {
+		return &check{Problem: &problem{Detail: "the event is no JSON"}}, nil
 	}
 	asked := f.asked()
 	f.faults = nil // of headers that are half typed

@@ -68,8 +68,9 @@ func (c client) send(ctx context.Context, method, path string, body, into any) (
 	return resp.StatusCode, nil
 }
 
-// open makes a call whose answer is read while it comes. Close its body.
-func (c client) open(ctx context.Context, method, path string, body any) (*http.Response, error) {
+// open makes a call whose answer is read while it comes. Close its body. headers are pairs of a name and a value; without a value one is
+// left out.
+func (c client) open(ctx context.Context, method, path string, body any, headers ...string) (*http.Response, error) {
 	var raw []byte
 	if body != nil {
 		var err error
@@ -77,13 +78,18 @@ func (c client) open(ctx context.Context, method, path string, body any) (*http.
 			return nil, fmt.Errorf("writing a call of the API: %w", err)
 		}
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://in.process"+path, bytes.NewReader(raw))
+	r, err := http.NewRequestWithContext(ctx, method, "http://in.process"+path, bytes.NewReader(raw)) // #nosec G704 -- it goes to a handler, over no network
 	if err != nil {
 		return nil, fmt.Errorf("writing a call of the API: %w", err)
 	}
 	r.RemoteAddr = net.JoinHostPort(c.from, "0")
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		if headers[i+1] != "" {
+			r.Header.Set(headers[i], headers[i+1])
+		}
 	}
 	resp, err := c.through.RoundTrip(r)
 	if err != nil {

@@ -101,7 +101,14 @@ type deliveryPage struct {
 	contract.Delivery
 
 	Shown []attemptView
+	// Soon tells that it will change within moments, so that a page that is open may look again.
+	Soon bool
+	// Path is the page's own.
+	Path string
 }
+
+// soon is how close an attempt is that an open page waits for.
+const soon = time.Minute
 
 // CanReplay tells whether it can be sent again: a pending one is about to be by itself.
 func (d deliveryPage) CanReplay() bool {
@@ -117,6 +124,8 @@ func showDelivery(v *visit) error {
 	if err := v.api.get(v.r.Context(), v.apiPath("deliveries", v.r.PathValue("delivery")), nil, &data.Delivery); err != nil {
 		return err
 	}
+	data.Path = v.pagePath() + "/deliveries/" + url.PathEscape(data.ID)
+	data.Soon = data.Status == contract.DeliveryPending && data.NextAttempt.Sub(v.Now()) < soon
 	longest := 0.0
 	for _, a := range data.Attempts {
 		longest = max(longest, millisecondsOf(a))

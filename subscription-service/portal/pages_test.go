@@ -2,6 +2,7 @@ package portal_test
 
 import (
 	"encoding/json"
+	"html"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
@@ -49,12 +51,22 @@ const hook = `{"callback_url":"http://127.0.0.1:9000/hook","types":["order.creat
 // deliver keeps a delivery with an attempt.
 func (s *scene) deliver(sub, id string, status contract.DeliveryStatus) contract.Delivery {
 	s.browser.t.Helper()
+	d := delivery(sub, id, status)
+	s.record(d)
+	return d
+}
+
+// delivery is one with an attempt that failed.
+func delivery(sub, id string, status contract.DeliveryStatus) contract.Delivery {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	d := contract.Delivery{ID: "dlv_" + id, Subscription: sub, EventID: "event-" + id, EventSource: "/shop", EventType: "order.created", Status: status,
+	return contract.Delivery{ID: "dlv_" + id, Subscription: sub, EventID: "event-" + id, EventSource: "/shop", EventType: "order.created", Status: status,
 		CreatedAt: now, UpdatedAt: now, AttemptCount: 1,
 		Attempts: []contract.Attempt{{Number: 1, At: now, DurationMS: 12, Status: 500, Outcome: contract.OutcomeResponse, Error: "it answered 500"}}}
+}
+
+func (s *scene) record(d contract.Delivery) {
+	s.browser.t.Helper()
 	require.NoError(s.browser.t, s.store.Record(s.browser.t.Context(), []store.Record{{Delivery: d}}))
-	return d
 }
 
 func TestASubscriptionIsMadeAndItsSecretIsShownOnce(t *testing.T) {
@@ -199,7 +211,16 @@ func TestASubscriptionIsChangedPausedTestedAndDeleted(t *testing.T) {
 	require.Contains(t, s.post(page, path+"/pause", nil).body, ">paused<")
 	require.Equal(t, http.StatusConflict, s.post(page, path+"/test", nil).status)
 	require.Contains(t, s.post(page, path+"/resume", nil).body, ">active<")
-	s.still().post(page, path+"/test", nil)
+	s.publisher.then = func(m rabbit.Message) {
+		c, err := contract.DecodeCommand(m.ContentType, m.Headers, m.Body)
+		require.NoError(t, err)
+		s.record(contract.Delivery{ID: c.Delivery, Subscription: id, EventType: c.Event.Type(), CreatedAt: time.Now(), Status: contract.DeliveryPending})
+	}
+	tested := s.post(page, path+"/test", nil)
+	require.Contains(t, tested.body, "The test event was sent")
+	require.Contains(t, tested.body, "Delivery of <code>webhook.test</code>")
+	require.Contains(t, tested.body, `hx-select="#delivery"`, "it is looked at again while it is pending")
+	s.publisher.then = nil
 	require.Equal(t, 1, s.publisher.count())
 	require.Equal(t, http.StatusConflict, s.post(page, path+"/verify", nil).status)
 
@@ -238,6 +259,13 @@ func TestDeliveriesAreFoundAndShownWithTheirAttempts(t *testing.T) {
 	require.NotContains(t, one, "data-live", "what is new may not be what was asked for")
 	require.Contains(t, s.open(path).body, "event-aaaa", "the newest are on the subscription's page")
 
+	for query, found := range map[string]bool{
+		"type=order.created": true, "type=order.paid": false, "event_id=event-aaaa": true, "event_id=event-bbbb": false,
+		"since=2020-01-01T00:00": true, "since=2999-01-01": false, "until=2020-01-01T00:00": false,
+	} {
+		require.Equal(t, found, strings.Contains(s.open(path+"/deliveries?"+query).body, failed.ID), query)
+	}
+
 	page := s.open(path + "/deliveries/" + failed.ID)
 	require.Contains(t, page.body, "Attempt 1 was answered with 500")
 	require.Contains(t, page.body, "it answered 500")
@@ -245,6 +273,28 @@ func TestDeliveriesAreFoundAndShownWithTheirAttempts(t *testing.T) {
 	require.Contains(t, began.body, "Sending one delivery again")
 	require.Contains(t, began.body, "hx-get", "it is followed")
 	require.Equal(t, 1, s.publisher.count())
+}
+
+func TestAnAttemptIsShownWithItsRequestItsAnswerAndItsTimes(t *testing.T) {
+	s := setScene(t)
+	id := s.subscribe(hook)
+	d := delivery(id, "aaaa", contract.DeliveryFailed)
+	a := &d.Attempts[0]
+	a.Outcome, a.Status, a.Detail, a.NextAttempt, a.TraceID = contract.OutcomeTLS, 0, contract.DetailCertificateExpired, a.At.Add(time.Minute), "0af7651916cd43dd8448eb211c80319c"
+	a.Request = &contract.AttemptRequest{Method: "POST", URL: "https://consumer.example/hooks", Headers: []contract.Header{{Name: "Authorization", Value: "Bearer " + contract.Hidden},
+		{Name: "Content-Type", Value: "application/json"}}, Body: `{"it's":1}`, BodyBytes: 10}
+	a.Response = &contract.AttemptResponse{Status: 500, Headers: []contract.Header{{Name: "Server", Value: "theirs"}}, Body: "sorry", BodyCut: true}
+	a.Timings = &contract.Timings{QueuedMS: 1, DNSMS: 2.5, ConnectMS: 3, TLSMS: 4, FirstByteMS: 5, TotalMS: 15}
+	s.record(d)
+	require.NoError(t, s.store.LogAttempts(t.Context(), []store.AttemptLog{{Delivery: d, Policy: contract.LogPolicy{MaxAge: contract.Duration(time.Hour), MaxBytes: 1 << 20, BodyExcerpt: new(1024)}}}))
+	page := html.UnescapeString(s.open("/portal/resources/orders/subscriptions/" + id + "/deliveries/" + d.ID).body)
+	for _, part := range []string{
+		"failed in the TLS handshake (the endpoint's certificate has expired, or is not valid yet)", "0af7651916cd43dd8448eb211c80319c", "The next attempt was put to",
+		"POST https://consumer.example/hooks\nAuthorization: Bearer (hidden)", `"it's": 1`, "Server: theirs", "sorry", "… cut", "2.5 ms", "15 ms",
+		`-H 'Authorization: Bearer '"$TOKEN"`, `--data-raw '{"it'\''s":1}'`, `<rect class="tls"`,
+	} {
+		require.Contains(t, page, part)
+	}
 }
 
 func TestDeliveriesAreSentAgainAndFollowed(t *testing.T) {
@@ -309,11 +359,11 @@ func TestWhatForeignersWroteIsTextOnEveryPage(t *testing.T) {
 	path := "/portal/resources/orders/subscriptions/" + id
 	now := time.Now().UTC()
 	body := contract.Header{Name: "X-" + evil, Value: evil}
-	require.NoError(t, s.store.Record(t.Context(), []store.Record{{Delivery: contract.Delivery{
+	s.record(contract.Delivery{
 		ID: "dlv_evil", Subscription: id, EventID: evil, EventSource: evil, EventType: evil, Status: contract.DeliveryFailed, Reason: evil, CreatedAt: now, UpdatedAt: now, AttemptCount: 1,
 		Attempts: []contract.Attempt{{Number: 1, At: now, Outcome: contract.Outcome(evil), Error: evil, Request: &contract.AttemptRequest{Method: "POST", URL: evil, Headers: []contract.Header{body}, Body: evil},
 			Response: &contract.AttemptResponse{Status: 500, Headers: []contract.Header{body}, Body: evil}}},
-	}}}))
+	})
 	query := url.Values{"event": {evil}, "source": {evil}, "type": {evil}, "event_id": {evil}, "done": {evil}, "range": {evil}}.Encode()
 	for _, page := range []string{"/portal/resources/orders/", path, path + "?" + query, path + "/edit", path + "/delete", path + "/deliveries", path + "/deliveries?" + query,
 		path + "/deliveries/dlv_evil", path + "/explain?" + query, path + "/replay"} {

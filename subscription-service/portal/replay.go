@@ -19,12 +19,25 @@ type replay struct {
 	Reason    string                  `json:"reason"`
 	Scanned   int64                   `json:"scanned"`
 	Sent      int64                   `json:"sent"`
+	Reached   time.Time               `json:"reached_at"`
 	CreatedAt time.Time               `json:"created_at"`
 	UpdatedAt time.Time               `json:"updated_at"`
 }
 
 // Running tells that it goes on.
 func (r replay) Running() bool { return r.State == contract.ReplayRunning }
+
+// Percent is how far it has come in the time that it goes through.
+func (r replay) Percent() int {
+	whole, part := r.Until.Sub(r.Since), r.Reached.Sub(r.Since)
+	switch {
+	case !r.Running():
+		return 100
+	case whole <= 0 || part <= 0:
+		return 0
+	}
+	return int(100 * min(part, whole) / whole)
+}
 
 // replayForm asks for deliveries again.
 type replayForm struct {

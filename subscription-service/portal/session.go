@@ -72,8 +72,9 @@ func (s *site) session(r *http.Request) (user contract.PortalUser, consumer cont
 // known checks that somebody is there still, and may be at this listener. A consumer comes with its grants.
 func (s *site) known(r *http.Request, user contract.PortalUser) (contract.Consumer, error) {
 	admin := user.Actor.Kind == contract.ActorAdmin
+	stranger := admin && (!s.admins() || !s.Admins.Has(user.Actor.ID))
 	switch {
-	case user.Door != s.door, admin && !(s.admins() && s.Admins.Has(user.Actor.ID)):
+	case user.Door != s.door, stranger:
 		return contract.Consumer{}, fmt.Errorf("user: %w", store.ErrNotFound)
 	case admin:
 		return contract.Consumer{Name: user.Actor.ID}, nil

@@ -225,7 +225,7 @@ func TestACookieOpensNothingOfTheAPI(t *testing.T) {
 func TestAdminsHaveTheirPagesAtTheirOwnListenerUnlessTheGatewayIsOpened(t *testing.T) {
 	w := newWorld(t)
 	acme := w.consumer("acme", "orders")
-	require.Contains(t, w.signedInAdmin().get(w.admin.URL+"/portal/").body, "<h1>Administration</h1>")
+	require.Contains(t, w.signedInAdmin().get(w.admin.URL+"/portal/").body, "<h1>Overview</h1>")
 	require.Equal(t, http.StatusNotFound, w.signedIn(acme).do("GET", w.gateway.URL+"/portal/admin/", "").status)
 	require.Equal(t, http.StatusUnauthorized, w.stranger().do("GET", w.admin.URL+"/portal/admin/", "").status)
 
@@ -233,7 +233,7 @@ func TestAdminsHaveTheirPagesAtTheirOwnListenerUnlessTheGatewayIsOpened(t *testi
 	link := opened.asAdmin("POST", "/admin/v1/portal-links", "").field("url")
 	require.True(t, strings.HasPrefix(link, opened.gateway.URL+"/"), link)
 	b := opened.stranger()
-	require.Contains(t, b.do("POST", link, "").body, "<h1>Administration</h1>")
+	require.Contains(t, b.do("POST", link, "").body, "<h1>Overview</h1>")
 	require.Equal(t, http.StatusNotFound, b.do("GET", opened.gateway.URL+"/portal/resources/orders/", "").status, "an admin is no consumer")
 	require.Equal(t, http.StatusNotFound, opened.signedIn(opened.consumer("acme", "orders")).do("GET", opened.gateway.URL+"/portal/admin/", "").status)
 }

@@ -49,7 +49,7 @@ type statRange struct {
 }
 
 // statRanges are those that a page offers; the first unless another is asked for.
-var statRanges = []statRange{{"24 hours", "30m", 24 * time.Hour}, {"1 hour", "1m", time.Hour}, {"7 days", "3h", 7 * 24 * time.Hour}}
+var statRanges = []statRange{{"24 hours", "30m", 24 * time.Hour}, {"1 hour", "5m", time.Hour}, {"7 days", "3h", 7 * 24 * time.Hour}}
 
 // statsPage is the picture on a page.
 type statsPage struct {

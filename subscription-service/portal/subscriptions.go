@@ -1,11 +1,13 @@
 package portal
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 )
 
 // subscription is one as the API shows it.
@@ -163,7 +165,8 @@ func init() {
 	doneTexts["deleted"] = "The subscription is deleted."
 	doneTexts["changed"] = "The subscription is changed."
 	doneTexts["same"] = "Nothing was different, so nothing was changed."
-	doneTexts["tested"] = "The test event is on its way. Its delivery is this one; open the page again if it is still pending."
+	doneTexts["tested"] = "The test event was sent: this is its delivery."
+	doneTexts["sent"] = "The test event was sent; its delivery will be among the newest in a moment."
 }
 
 // pause and resume set the status.
@@ -185,6 +188,9 @@ func verify(v *visit) error {
 	return v.goTo(v.pagePath(), "asked")
 }
 
+// A delivery is recorded with its first attempt, which the page of a test event waits for a little.
+const testWait, testTries = 150 * time.Millisecond, 20
+
 // test sends a test event and shows its delivery.
 func test(v *visit) error {
 	var sent struct {
@@ -193,7 +199,18 @@ func test(v *visit) error {
 	if _, err := v.api.send(v.r.Context(), http.MethodPost, v.apiPath("test"), nil, &sent); err != nil {
 		return err
 	}
-	return v.goTo(v.pagePath()+"/deliveries/"+url.PathEscape(sent.DeliveryID), "tested")
+	for range testTries {
+		err := v.api.get(v.r.Context(), v.apiPath("deliveries", sent.DeliveryID), nil, nil)
+		var p *problem
+		switch {
+		case err == nil:
+			return v.goTo(v.pagePath()+"/deliveries/"+url.PathEscape(sent.DeliveryID), "tested")
+		case !errors.As(err, &p) || p.Status != http.StatusNotFound:
+			return err
+		}
+		service.Pause(v.r.Context(), testWait)
+	}
+	return v.goTo(v.pagePath(), "sent")
 }
 
 // confirmDelete asks whether it is meant.

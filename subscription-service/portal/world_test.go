@@ -90,7 +90,7 @@ func newWorld(t *testing.T, set ...func(*world)) *world {
 	admins, err := api.ParseAdmins(adminToken, nil)
 	require.NoError(t, err)
 	handlers, err := api.New(api.Options{
-		Store: kept, Publisher: w.publisher, Archive: archive{}, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy,
+		Store: kept, Publisher: w.publisher, Archive: archive{}, Queues: queues{}, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy,
 		Origin: "webhooks.example", Resolver: names{}, Admins: admins, Portal: where, Log: log, Metrics: app.Metrics, Now: w.clock.Now,
 	}, app.Handler())
 	require.NoError(t, err)
@@ -259,6 +259,7 @@ func (b *browser) still() *browser {
 // publisher stands for the broker.
 type publisher struct {
 	mu        sync.Mutex
+	then      func(rabbit.Message) // what the rest of the services would do with it
 	published []rabbit.Message
 }
 
@@ -266,6 +267,9 @@ func (p *publisher) Publish(_ context.Context, messages ...rabbit.Message) error
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.published = append(p.published, messages...)
+	if p.then != nil {
+		p.then(messages[0])
+	}
 	return nil
 }
 
@@ -280,6 +284,15 @@ type archive struct{}
 
 func (archive) ReadStream(ctx context.Context, _ string, _ rabbit.StreamOffset, _ func(context.Context, []rabbit.StreamMessage) error) error {
 	return nil
+}
+
+// queues are empty.
+type queues struct{}
+
+func (queues) Depths(context.Context, ...string) (map[string]int, error) { return nil, nil }
+
+func (queues) Sift(context.Context, string, int, func(context.Context, []rabbit.Message) error) (int, error) {
+	return 0, nil
 }
 
 // names know every host.

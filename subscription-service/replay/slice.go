@@ -271,7 +271,7 @@ func (s *slice) decide(ctx context.Context, found []candidate) ([]candidate, err
 			f.command.Created = records[i].CreatedAt
 		}
 		f.command.Attempt, f.command.First, f.command.Replay = attempt, attempt, s.replay.ID
-		f.command.Ordered = s.subscription.Ordering == contract.OrderingSubject
+		f.command.Ordered, f.command.Pull = s.subscription.Ordering == contract.OrderingSubject, s.subscription.Pulls()
 		sends = append(sends, f)
 	}
 	return sends, nil

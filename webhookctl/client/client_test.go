@@ -87,7 +87,7 @@ func TestPagesAreReadUntilThereAreEnough(t *testing.T) {
 		require.Len(t, list.Items, want, "%d", limit)
 		require.Equal(t, limit == 2, list.NextCursor != "")
 	}
-	require.Contains(t, limits, "200")
+	require.Contains(t, limits, "100")
 	require.Contains(t, limits, "2")
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // mostPage is the longest page that the API gives.
-const mostPage = 200
+const mostPage = 100
 
 // List is a list as the API answers it.
 type List struct {

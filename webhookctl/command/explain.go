@@ -127,7 +127,7 @@ func (a *app) explainEvent(cmd *cobra.Command, source, id, resource string, limi
 	}
 	query := url.Values{"limit": {fmt.Sprint(limit)}}
 	if limit <= 0 {
-		query.Set("limit", "200")
+		query.Set("limit", "100")
 	}
 	if resource != "" {
 		query.Set("resource", resource)

@@ -87,10 +87,10 @@ func TestAGatewaysFaultsAreToldApart(t *testing.T) {
 		want   string
 	}{
 		"no route":            {func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, "take the route events over from apisix-conf/apisix.yaml"},
-		"no runner":           {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "the plugin runner does not answer"},
-		"no upstream":         {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, "can't reach the subscription service"},
-		"no plugin":           {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) }, "the call passed without our plugin"},
-		"another plugin":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "another plugin answers first"},
+		"no runner":           {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, "the plugin runner does not answer"},
+		"no upstream":         {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "can't reach the subscription service"},
+		"no plugin":           {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }, "the call passed without our plugin"},
+		"another plugin":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, "another plugin answers first"},
 		"the plugin is stuck": {func(w http.ResponseWriter, _ *http.Request) { problem(w, 503, "no Redis") }, "look at Redis"},
 		"another version":     {func(w http.ResponseWriter, _ *http.Request) { problem(w, 418, "?") }, "versions of gateway and runner may differ"},
 	} {
@@ -139,7 +139,7 @@ func TestTheAdminAPI(t *testing.T) {
 
 func TestServicesSayWhatTheyLack(t *testing.T) {
 	sick := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(503)
+		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprint(w, `{"process":"ok","redis":"asking Redis: refused"}`)
 	})
 	other := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
