@@ -93,7 +93,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	client := made.gateway
 	client.Trace = app.Trace
 	app.OnStop("gateway connections", func(context.Context) error { client.Close(); return nil })
-	app.Metrics.MustRegister(made.keyring)
+	app.Metrics.MustRegister(made.keyring, tlsconf.NewCertificates(nil, made.redis, made.amqp, made.gateway.TLS))
 	app.Go("key ring", func(ctx context.Context) error { return made.keyring.Run(ctx, app.Log) })
 	app.Go("keys", func(ctx context.Context) error { return c.keys().Follow(ctx, made.signer, app.Log) })
 	kept, err := store.Open(store.Options{

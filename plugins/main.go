@@ -21,6 +21,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/metrics"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/bearer"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/callbackproxy"
@@ -137,7 +138,7 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 			Ready: func() bool { return p.server.Ready() },
 		},
 	}
-	p.registry.MustRegister(p.parts.store, p.tokens, callers, used)
+	p.registry.MustRegister(p.parts.store, p.tokens, callers, used, tlsconf.NewCertificates(nil, p.parts.redis))
 	if made.keys != nil {
 		p.registry.MustRegister(made.keys)
 	}

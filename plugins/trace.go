@@ -7,14 +7,19 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
+// spans is read by itself, so that a fault of it refuses no call.
+type spans struct {
+	Tracing tracing.Config `envPrefix:"OTEL_"`
+}
+
 // trace makes the tracer that the environment asks for. A fault of it costs the spans and nothing else.
 func trace(log *zap.Logger) (*tracing.Tracer, *tracing.Exporting) {
-	config, err := service.Environment[tracing.Config]()
+	config, err := service.Environment[spans]()
 	if err != nil {
 		log.Error("there are no spans until the environment is right", zap.Error(err))
 		return nil, nil
 	}
-	tracer, exporting, err := tracing.Open(config, "webhook-runner", log)
+	tracer, exporting, err := tracing.Open(config.Tracing, "webhook-runner", log)
 	if err != nil {
 		log.Error("there are no spans until the environment is right", zap.Error(err))
 	}

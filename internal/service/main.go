@@ -38,8 +38,8 @@ type base struct {
 	// Where profiles are served; nowhere unless set.
 	PprofListen string `env:"WEBHOOK_PPROF_LISTEN"`
 	// The connections of each listener; when all are taken, whoever waits longest without a request makes room.
-	MaxConnections int `env:"WEBHOOK_MAX_CONNECTIONS" envDefault:"10000"`
-	Tracing        tracing.Config
+	MaxConnections int            `env:"WEBHOOK_MAX_CONNECTIONS" envDefault:"10000"`
+	Tracing        tracing.Config `envPrefix:"OTEL_"`
 }
 
 // Main runs a service until SIGTERM or SIGINT and exits: 0 after a clean stop, 1 otherwise. With the argument "healthcheck"

@@ -1,10 +1,10 @@
 package portal
 
 import (
-	"errors"
-	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 // stats are success and latency over time.
@@ -14,13 +14,14 @@ type stats struct {
 }
 
 // statPoint is one step of them.
-type statPoint struct {
-	At        time.Time `json:"at"`
-	Succeeded int64     `json:"succeeded"`
-	Failed    int64     `json:"failed"`
-	P50       float64   `json:"p50_ms"`
-	P95       float64   `json:"p95_ms"`
-	P99       float64   `json:"p99_ms"`
+type statPoint struct{ contract.StatPoint }
+
+// Published is how many events there were.
+func (s stats) Published() (n int64) {
+	for _, p := range s.Points {
+		n += p.Events
+	}
+	return n
 }
 
 // Any tells whether there was an attempt at all.
@@ -59,8 +60,8 @@ type statsPage struct {
 	Ranges []statRange
 }
 
-// stats reads those of the API's path for the range that is asked for. Where there are none to be had it returns nil.
-func (v *visit) stats(path string) (*statsPage, error) {
+// stats reads those of the API's path for the range that is asked for; an admin's may be of one resource.
+func (v *visit) stats(path, resource string) (*statsPage, error) {
 	data := &statsPage{Range: statRanges[0], Ranges: statRanges}
 	for _, r := range statRanges {
 		if r.Name == v.r.URL.Query().Get("range") {
@@ -68,10 +69,8 @@ func (v *visit) stats(path string) (*statsPage, error) {
 		}
 	}
 	query := url.Values{"since": {v.Now().UTC().Add(-data.Range.Back).Format(time.RFC3339)}, "step": {data.Range.Step}}
-	err := v.api.get(v.r.Context(), path, query, &data.stats)
-	var p *problem
-	if errors.As(err, &p) && p.Status == http.StatusNotFound {
-		return nil, nil
+	if resource != "" {
+		query.Set("resource", resource)
 	}
-	return data, err
+	return data, v.api.get(v.r.Context(), path, query, &data.stats)
 }

@@ -63,7 +63,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
-	app.Metrics.MustRegister(kept)
+	app.Metrics.MustRegister(kept, tlsconf.NewCertificates(nil, redis, amqp))
 	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
 		return "", err
 	}
