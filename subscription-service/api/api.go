@@ -120,6 +120,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	deadLetters{o.Store, o.Queues, replays{o.Store, o.Publisher, o.Names, o.Now}, o.Now}.register(description)
 	state{o.Store, o.Queues, o.Names}.register(description)
 	trail.learn(description.OpenAPI())
+	describeProblems(description.OpenAPI())
 	if err := serveDocument(admin, description.OpenAPI()); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/docpages"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/document"
 )
 
@@ -24,6 +25,7 @@ func (d descriptions) register(api huma.API) {
 	for _, below := range []struct{ path, id, whom string }{{pathEvents, "", "the resource"}, {pathResource, "resource-", "a resource"}} {
 		register(api, rendered(below.path+"/asyncapi.json", below.id+"asyncapi", "AsyncAPI 3.0 of "+below.whom+": what is published and what is delivered", document.MediaAsyncAPI), d.asyncAPI)
 		register(api, rendered(below.path+"/openapi.json", below.id+"openapi", "OpenAPI 3.1 of "+below.whom+"'s callbacks, as webhooks", document.MediaOpenAPI), d.openAPI)
+		register(api, rendered(below.path+"/docs", below.id+"docs", "The events of "+below.whom+" as a page to read: how to publish them, what callbacks have", docpages.Media), d.page)
 	}
 }
 
@@ -47,6 +49,33 @@ func (d descriptions) types(ctx context.Context, in *ResourceName) (*listAnswer[
 type documentAnswer struct {
 	ContentType string `header:"Content-Type"`
 	Body        []byte
+}
+
+type pageAnswer struct {
+	ContentType string `header:"Content-Type"`
+	Policy      string `header:"Content-Security-Policy"`
+	Referrer    string `header:"Referrer-Policy"`
+	Sniffing    string `header:"X-Content-Type-Options"`
+	Body        []byte
+}
+
+// page shows both documents of a resource.
+func (d descriptions) page(ctx context.Context, in *ResourceName) (*pageAnswer, error) {
+	answer, err := d.render(ctx, in.Resource, docpages.Media, func(r contract.Resource) ([]byte, error) {
+		openAPI, err := document.OpenAPI(r)
+		if err != nil {
+			return nil, err
+		}
+		asyncAPI, err := document.AsyncAPI(r, d.names.Events)
+		if err != nil {
+			return nil, err
+		}
+		return docpages.Resource(openAPI, asyncAPI)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &pageAnswer{docpages.Media, docpages.Policy, "no-referrer", "nosniff", answer.Body}, nil
 }
 
 func (d descriptions) asyncAPI(ctx context.Context, in *ResourceName) (*documentAnswer, error) {

@@ -6,6 +6,9 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/docpages"
 )
 
 // Names of the security schemes.
@@ -62,7 +65,20 @@ func operation(id, method, path, summary string, errors ...int) huma.Operation {
 	return op
 }
 
-// serveDocument renders the OpenAPI document once and serves it without a token.
+// describeProblems says of the type of a problem what it can be: huma's own words are about any API.
+func describeProblems(document *huma.OpenAPI) {
+	problems := document.Components.Schemas.Map()["ErrorModel"]
+	if problems == nil {
+		return
+	}
+	of := problems.Properties["type"]
+	of.Description, of.Default, of.Examples, of.Enum = "The kind of problem: its address in the catalogue of errors.", nil, []any{contract.KindInvalid.URL()}, nil
+	for _, info := range contract.Kinds {
+		of.Enum = append(of.Enum, info.Kind.URL())
+	}
+}
+
+// serveDocument renders the OpenAPI document once, for tools and as a page to read, and serves it without a token.
 func serveDocument(mux *http.ServeMux, document *huma.OpenAPI) error {
 	asJSON, err := json.Marshal(document)
 	if err != nil {
@@ -72,6 +88,14 @@ func serveDocument(mux *http.ServeMux, document *huma.OpenAPI) error {
 	if err != nil {
 		return fmt.Errorf("rendering the OpenAPI document: %w", err)
 	}
+	page, err := docpages.API(asJSON, "openapi.json", "openapi.yaml")
+	if err != nil {
+		return err
+	}
+	mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
+		docpages.Headers(w.Header())
+		_, _ = w.Write(page) // the client hung up: nobody left to tell
+	})
 	mux.HandleFunc("GET /openapi.json", static("application/vnd.oai.openapi+json;version=3.1", asJSON))
 	mux.HandleFunc("GET /openapi.yaml", static("application/vnd.oai.openapi;version=3.1", asYAML))
 	return nil

@@ -112,6 +112,10 @@ func (s *site) consumerRoutes() {
 		"POST " + resource + "/new":   createSubscription,
 		"POST " + resource + "/check": checkNew,
 
+		"GET " + resource + "/events/docs":          showDocument("docs"),
+		"GET " + resource + "/events/openapi.json":  showDocument("openapi.json"),
+		"GET " + resource + "/events/asyncapi.json": showDocument("asyncapi.json"),
+
 		"GET " + one:                      showSubscription,
 		"GET " + one + "/edit":            editSubscription,
 		"POST " + one + "/edit":           changeSubscription,
