@@ -25,6 +25,7 @@ var scriptVariables = map[string]string{
 	"CHAOS_RUN_DIR":            "the folder of the stack that is broken; `.run/chaos` unless set",
 	"BENCH_JSON":               "where `make bench` writes its figures; `.run/bench.json` unless set",
 	"FIGURES":                  "which figures `make bench` measures, as letters",
+	"SCREENSHOTS_RUN_DIR":      "the folder of the stack whose pages `make screenshots` takes pictures of",
 	"REDIS_PASSWORD":           "of the compose stack's Redis; `scripts/env.sh` makes one",
 	"RABBITMQ_PASSWORD":        "of the compose stack's RabbitMQ; `scripts/env.sh` makes one",
 	"REDIS_PORT":               "the compose stack's port of Redis on this machine",
