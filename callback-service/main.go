@@ -24,6 +24,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/keyring"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/stats"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 )
@@ -92,7 +93,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	client := made.gateway
 	client.Trace = app.Trace
 	app.OnStop("gateway connections", func(context.Context) error { client.Close(); return nil })
-	app.Metrics.MustRegister(made.keyring)
+	app.Metrics.MustRegister(made.keyring, tlsconf.NewCertificates(nil, made.redis, made.amqp, made.gateway.TLS))
 	app.Go("key ring", func(ctx context.Context) error { return made.keyring.Run(ctx, app.Log) })
 	app.Go("keys", func(ctx context.Context) error { return c.keys().Follow(ctx, made.signer, app.Log) })
 	kept, err := store.Open(store.Options{
@@ -117,10 +118,12 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	tokens := token.New(client, time.Now)
 	transforms := expr.NewCache(transformsKept)
 	app.Metrics.MustRegister(tokens, transforms)
+	counter := stats.New(kept, app.Log, time.Now)
+	app.Go("statistics", counter.Run)
 	engine := delivery.New(delivery.Options{
 		Store: kept, Gateway: client, Transforms: transforms, Log: app.Log, Metrics: delivery.NewMetrics(app.Metrics), Policy: c.policy(), InFlight: c.InFlight, BulkRate: cmp.Or(c.BulkRate, bulkPerCPU*float64(runtime.GOMAXPROCS(0))),
 		DisableAfter: c.DisableAfter, Drain: c.Shutdown * 9 / 10, Now: time.Now, // the rest is for what stops after it
-		Origin: made.sender.Origin, Tokens: tokens, Replica: replica(), Trace: app.Trace, QuietSuccess: c.LogAttempts == logFailed,
+		Origin: made.sender.Origin, Tokens: tokens, Stats: counter, Replica: replica(), Trace: app.Trace, QuietSuccess: c.LogAttempts == logFailed,
 	})
 	asker := consent.New(consent.Options{
 		Store: kept, Gateway: client, Tokens: tokens, Publisher: link, Names: names, Signer: made.signer, Sender: made.sender, Waits: c.Questions,

@@ -33,6 +33,7 @@ func run(t *testing.T, c config) (address string) {
 	address, err := start(t.Context(), c, app)
 	t.Cleanup(func() {
 		testkit.LintMetrics(t, app.Metrics)
+		testkit.DescribedMetrics(t, app.Metrics, "callback-service")
 		require.NoError(t, app.Stop(10*time.Second))
 	})
 	require.NoError(t, err)

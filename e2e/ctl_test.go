@@ -38,7 +38,7 @@ func newCtl(t *testing.T, s world.Stack, key string) *ctl {
 	require.FileExists(t, binary, "run make build")
 	return &ctl{t, binary, map[string]string{
 		"GATEWAY_URL": s.GatewayURL, "ADMIN_URL": s.AdminURL, "ADMIN_TOKEN": s.AdminToken, "AMQP_URL": s.AMQPURL, "REDIS_URL": s.RedisURL, "WEBHOOK_API_KEY": key,
-		"CALLBACK_METRICS_URL": s.CallbackMetricsURL, "LISTENER_METRICS_URL": s.ListenerMetricsURL, "SUBSCRIPTION_METRICS_URL": s.SubscriptionMetricsURL,
+		"CALLBACK_METRICS_URL": s.CallbackMetricsURL, "LISTENER_METRICS_URL": s.ListenerMetricsURL, "SUBSCRIPTION_METRICS_URL": s.SubscriptionMetricsURL, "RUNNER_METRICS_URL": s.RunnerMetricsURL,
 		"HOME": t.TempDir(), "PATH": os.Getenv("PATH"),
 	}, t.TempDir()}
 }
@@ -227,7 +227,7 @@ func TestCtlDoesWhatConsumersAndProducersDo(t *testing.T) {
 		out, _, code := c.run("explain not-wanted --source /shop --subscription " + at)
 		return code == 0 && strings.Contains(out, "filter")
 	})
-	require.Contains(t, c.do("explain over-amqp --source /shop"), id)
+	require.Contains(t, c.do("explain over-amqp --source /shop --resource "+s.resource), id)
 
 	var delivery string
 	eventually(t, "listed", func() bool {
@@ -365,4 +365,35 @@ func TestCtlDoctorMissesAServiceThatStands(t *testing.T) {
 	require.Contains(t, out, "start it, or mend LISTENER_METRICS_URL")
 	require.Contains(t, out, "nobody takes its messages")
 	require.Contains(t, out, "start event-listener")
+}
+
+func TestCtlTriesDeadLettersAgain(t *testing.T) {
+	s := setScene(t)
+	c := s.ctl(t)
+	well := make(chan struct{})
+	r := receiver(t, func(int, world.Callback) int {
+		select {
+		case <-well:
+			return 204
+		default:
+			return 500
+		}
+	})
+	s.subscribe(t, r.URL, map[string]any{"retry_schedule": []string{}})
+	s.publish(t, "dead")
+	require.NoError(t, s.producer.Publish(ctx(t), s.producer.Message(world.Event{Resource: s.resource, Type: "order.created", Data: []byte("{}")})), "an event without an id")
+	list := func(kind string) string {
+		return c.do("dead-letters list --resource " + s.resource + " --kind " + kind)
+	}
+	eventually(t, "both are listed", func() bool {
+		return strings.Contains(list("delivery"), "dlv_") && strings.Contains(list("event"), "dev_")
+	})
+	c.do("breakers --resource " + s.resource)
+	close(well)
+	require.Contains(t, c.do("dead-letters replay --kind delivery --resource "+s.resource), "1, by 1 replays")
+	got, err := r.WaitFor(ctx(t), 2)
+	require.NoError(t, err)
+	require.Equal(t, got[0].ID(), got[1].ID())
+	event := strings.TrimSpace(c.do("dead-letters list -q --kind event --resource " + s.resource))
+	require.Contains(t, c.do("dead-letters replay "+event), "published anew")
 }

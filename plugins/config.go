@@ -47,6 +47,7 @@ type logging struct {
 // parts are what the environment makes.
 type parts struct {
 	store    *store.Store
+	redis    *tlsconf.Client  // of the store
 	keys     *keyring.Keyring // nil: there are none, so no client certificates either
 	gateway  *contract.Signer
 	callback *contract.Signer
@@ -60,7 +61,7 @@ func (e environment) build(log *zap.Logger) (parts, error) {
 	var p parts
 	var errs [7]error
 	p.keys, errs[6] = e.keyring()
-	p.store, errs[0] = e.openStore(p.keys, log)
+	p.store, p.redis, errs[0] = e.openStore(p.keys, log)
 	p.gateway, errs[1] = e.gatewayKeys().Signer()
 	p.callback, errs[2] = e.callbackKeys().Signer()
 	if p.policy, errs[3] = guard.New(e.AllowCIDRs, e.AllowHTTP); errs[3] != nil {
@@ -75,15 +76,16 @@ func (e environment) build(log *zap.Logger) (parts, error) {
 	return p, errors.Join(append(errs[:], checkLoopback(e.Egress), e.checkMetrics())...)
 }
 
-func (e environment) openStore(keys *keyring.Keyring, log *zap.Logger) (*store.Store, error) {
+func (e environment) openStore(keys *keyring.Keyring, log *zap.Logger) (*store.Store, *tlsconf.Client, error) {
 	if e.RedisURL == "" {
-		return nil, errors.New("REDIS_URL is missing: set it to redis://user:password@host:port/0")
+		return nil, nil, errors.New("REDIS_URL is missing: set it to redis://user:password@host:port/0")
 	}
 	secure, err := tlsconf.NewClient(tlsconf.Redis(e.RedisURL), e.RedisFiles, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return store.Open(store.Options{URL: e.RedisURL, TLS: secure, Keyring: keys})
+	opened, err := store.Open(store.Options{URL: e.RedisURL, TLS: secure, Keyring: keys})
+	return opened, secure, err
 }
 
 // keyring opens client certificates, and nothing else here; without one, callbacks that show one wait.

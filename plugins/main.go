@@ -21,6 +21,8 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/metrics"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/bearer"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/callbackproxy"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/egress"
@@ -59,13 +61,20 @@ func run() error {
 		return err
 	}
 	log = log.WithOptions(zap.WrapCore(sampled))
-	defer func() { _ = log.Sync() }()             // stderr cannot always be synced
-	runnerlog.NewLogger(logging.Level, os.Stderr) // before its first use: by itself the library logs every call
+	defer func() { _ = log.Sync() }() // stderr cannot always be synced
+	calls, err := service.EveryLine(logging.Level, "webhook-runner")
+	if err != nil {
+		return err
+	}
+	tracer, exporting := trace(log)
+	defer func() { _ = exporting.Close(context.Background()) }() // it never fails, and ends soon
+	runnerlog.NewLogger(logging.Level, os.Stderr)                // before its first use: by itself the library logs every call
 	socket, err := privateSocket()
 	if err != nil {
 		return err
 	}
 	r := assemble(env, fault, log)
+	r.watched(tracer, calls.Named("egress"))
 	if err := r.register(); err != nil {
 		return err
 	}
@@ -100,6 +109,8 @@ type process struct {
 	handlers map[string]filter.Handler
 	registry *prometheus.Registry
 	health   *service.Health
+	tracer   *tracing.Tracer
+	calls    *zap.Logger      // of each call, none left out
 	tells    *telltale.Server // nil: nowhere
 }
 
@@ -127,7 +138,7 @@ func assemble(env environment, fault error, log *zap.Logger) *process {
 			Ready: func() bool { return p.server.Ready() },
 		},
 	}
-	p.registry.MustRegister(p.parts.store, p.tokens, callers, used)
+	p.registry.MustRegister(p.parts.store, p.tokens, callers, used, tlsconf.NewCertificates(nil, p.parts.redis))
 	if made.keys != nil {
 		p.registry.MustRegister(made.keys)
 	}
@@ -156,6 +167,7 @@ func (p *process) start(env environment) {
 	if p.parts.policy != nil {
 		options := egress.Options{
 			Book: p.book, Policy: p.parts.policy, Resolver: p.parts.resolver, Proxy: p.parts.proxy, Certificates: certificates{p.parts.store, p.parts.keys != nil},
+			Trace: p.tracer, Log: p.calls,
 		}
 		door := egress.New(options)
 		p.registry.MustRegister(door)

@@ -105,6 +105,7 @@ func TestWhatTheRunnerDoesIsCounted(t *testing.T) {
 		}
 	}
 	testkit.LintMetrics(t, p.registry)
+	testkit.DescribedMetrics(t, p.registry, "runner")
 	if err := p.drain(); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ mapfile -t packages < <(scripts/modules.sh ...)
 
 code=0
 go vet "${packages[@]}" || code=1 # the tests run all the same
+scripts/rules.sh || code=1
 
 if [[ -n ${E2E_ENV_FILE:-} ]]; then
   say "testing over the stack of $E2E_ENV_FILE"

@@ -49,6 +49,7 @@ func (e *Engine) attempt(work context.Context, s *starting) {
 		Status: endpointStatus(answer), Outcome: answer.Outcome, Detail: verdict.Detail, Error: verdict.Reason,
 		TraceID: s.trace.TraceID().String(),
 	})
+	e.Stats.Attempt(s.sub.Resource, s.sub.ID, verdict.Kind == Succeed, took)
 	e.logged.add(&logEntry{
 		delivery: *settled.record, sub: s.sub, token: s.token, sent: s.sent, answer: answer, queued: s.waited(began), policy: s.log,
 	})

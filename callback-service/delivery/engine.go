@@ -30,6 +30,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/stats"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
@@ -58,7 +59,7 @@ type Gateway interface {
 	Do(ctx context.Context, call gateway.Call) (gateway.Answer, error)
 }
 
-// Options of an Engine. All but Lanes, Tokens, Trace and QuietSuccess are needed.
+// Options of an Engine. All but Lanes, Tokens, Stats, Trace and QuietSuccess are needed.
 type Options struct {
 	Store   Store
 	Gateway Gateway
@@ -88,6 +89,8 @@ type Options struct {
 	QuietSuccess bool
 	// Tokens has the access tokens; nil: a source of the engine's own.
 	Tokens *token.Source
+	// Stats counts the attempts; nil: nobody does.
+	Stats *stats.Counter
 	// Lanes has the lanes' defaults unless it is set.
 	Lanes lane.Options
 }

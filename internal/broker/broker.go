@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 )
@@ -30,8 +31,21 @@ func New(url string, options rabbit.Options) *Link {
 // Metrics are those of the connection, whether it is there or not.
 func (l *Link) Metrics() *rabbit.Metrics { return l.options.Metrics }
 
-// Watch shows in the metrics how much waits in queues, until ctx ends; see rabbit.Watch.
+// connectedEvery is how often Watch looks whether there is a connection.
+const connectedEvery = 250 * time.Millisecond
+
+// Watch shows in the metrics how much waits in queues, until ctx ends; see rabbit.Watch. It begins once Run is connected: before
+// that there may be no queues.
 func (l *Link) Watch(ctx context.Context, queues ...string) error {
+	ticker := time.NewTicker(connectedEvery)
+	defer ticker.Stop()
+	for l.Ready(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
 	return rabbit.Watch(ctx, l.url, l.options, queues...)
 }
 

@@ -38,8 +38,8 @@ type base struct {
 	// Where profiles are served; nowhere unless set.
 	PprofListen string `env:"WEBHOOK_PPROF_LISTEN"`
 	// The connections of each listener; when all are taken, whoever waits longest without a request makes room.
-	MaxConnections int `env:"WEBHOOK_MAX_CONNECTIONS" envDefault:"10000"`
-	Tracing        tracing.Config
+	MaxConnections int            `env:"WEBHOOK_MAX_CONNECTIONS" envDefault:"10000"`
+	Tracing        tracing.Config `envPrefix:"OTEL_"`
 }
 
 // Main runs a service until SIGTERM or SIGINT and exits: 0 after a clean stop, 1 otherwise. With the argument "healthcheck"
@@ -72,7 +72,7 @@ func environments[C any]() (config C, common base, err error) {
 
 func (p Process[C]) run(config C, common base) error {
 	BoundGarbage()
-	log, err := logger(common.LogLevel, p.Name, nil) // every request has its line, so none is left out
+	log, err := EveryLine(common.LogLevel, p.Name) // every request has its line, so none is left out
 	if err != nil {
 		return err
 	}
@@ -145,6 +145,11 @@ func variableOf(config reflect.Type, field string) string {
 // Logger writes JSON lines to stderr. Of many equal lines within a second it writes the first hundred and every hundredth.
 func Logger(level zapcore.Level, name string) (*zap.Logger, error) {
 	return logger(level, name, zap.NewProductionConfig().Sampling)
+}
+
+// EveryLine is a Logger that leaves nothing out.
+func EveryLine(level zapcore.Level, name string) (*zap.Logger, error) {
+	return logger(level, name, nil)
 }
 
 func logger(level zapcore.Level, name string, sampling *zap.SamplingConfig) (*zap.Logger, error) {

@@ -1,5 +1,10 @@
 package store
 
+import (
+	"fmt"
+	"time"
+)
+
 // Every Redis key of the project is a function here.
 
 type keys struct{ namespace string }
@@ -49,3 +54,8 @@ func (k keys) breakers() string                 { return k.namespace + ":breaker
 func (k keys) breakersOf(replica string) string { return k.namespace + ":breakers:" + replica }          // STRING JSON list of Breaker
 func (k keys) dead() string                     { return k.namespace + ":dead" }                         // ZSET ms → id of a dead letter
 func (k keys) letters() string                  { return k.namespace + ":dead:letters" }                 // HASH id → DeadLetter
+
+// stats is a HASH subscription → contract.Counts, "" for all of the resource; of one step of time. Resource "" has all there is.
+func (k keys) stats(resource string, step time.Duration, at time.Time) string {
+	return fmt.Sprintf("%s:stats:%.0f:%d:%s", k.namespace, step.Minutes(), at.Unix()/int64(step/time.Second), resource)
+}

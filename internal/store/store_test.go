@@ -148,6 +148,8 @@ func TestEveryMethodTellsAnOutageFromAnswers(t *testing.T) {
 		"Record":             func() error { return s.Record(ctx, []Record{{Delivery: d, Line: "l"}}) },
 		"LogAttempts":        func() error { return s.LogAttempts(ctx, []AttemptLog{{Delivery: d}}) },
 		"AttemptDetails":     func() error { return s.AttemptDetails(ctx, &d) },
+		"AddStats":           func() error { return s.AddStats(ctx, []Stat{{Resource: "a"}}) },
+		"Stats":              func() error { _, err := s.Stats(ctx, StatsQuery{"a", "", start, start, time.Hour}); return err },
 		"LogEnd":             func() error { _, err := s.LogEnd(ctx); return err },
 		"Tail":               func() error { _, err := s.Tail(ctx, []Tailing{{Subscription: "sub_1"}}); return err },
 		"Statuses":           func() error { _, err := s.Statuses(ctx, []string{"d"}); return err },

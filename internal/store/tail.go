@@ -26,6 +26,11 @@ func (p LogPosition) String() string {
 	return strconv.FormatInt(p.pack, 10) + "." + strconv.Itoa(p.nth)
 }
 
+// Before reports whether another position comes later.
+func (p LogPosition) Before(other LogPosition) bool {
+	return p.pack < other.pack || p.pack == other.pack && p.nth < other.nth
+}
+
 // ParseLogPosition reads a position. One that can't be read is ErrConflict.
 func ParseLogPosition(text string) (p LogPosition, err error) {
 	pack, nth, _ := strings.Cut(text, ".")

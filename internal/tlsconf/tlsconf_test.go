@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -219,6 +220,40 @@ func TestHalfOfAReplacementLeavesTheCertificateBefore(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, before, after)
 	require.Equal(t, 1, logs.FilterMessage("new TLS files are in use").Len())
+}
+
+// told is what Certificates tells, by metric and kind.
+func told(t *testing.T, c *tlsconf.Certificates) map[string]float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	testkit.LintMetrics(t, registry)
+	all, err := registry.Gather()
+	require.NoError(t, err)
+	values := map[string]float64{}
+	for _, f := range all {
+		for _, m := range f.GetMetric() {
+			values[f.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
+		}
+	}
+	return values
+}
+
+func TestItIsToldWhenCertificatesExpireAndWhetherFilesAreUsed(t *testing.T) {
+	authority, f := testkit.NewAuthority(t), newFolder(t)
+	files := f.client(authority, authority, nil)
+	client := newClient(t, files, zap.NewNop())
+	config, err := tlsconf.NewServer("TEST_", newFolder(t).server(authority, authority, nil), zap.NewNop())
+	require.NoError(t, err)
+	all := tlsconf.NewCertificates(config, client, &tlsconf.Client{}, nil)
+	values := told(t, all)
+	require.Len(t, values, 3)
+	require.Greater(t, values["webhook_certificate_expiry_timestamp_seconds listener"], float64(time.Now().Unix()))
+	require.Greater(t, values["webhook_certificate_expiry_timestamp_seconds WEBHOOK_REDIS_CERT"], float64(time.Now().Unix()))
+	require.Zero(t, values["webhook_certificate_fault WEBHOOK_REDIS_CERT"])
+	require.NoError(t, os.WriteFile(files.Cert, []byte("no certificate"), 0o600))
+	require.InDelta(t, 1, told(t, all)["webhook_certificate_fault WEBHOOK_REDIS_CERT"], 0)
+	require.Empty(t, told(t, tlsconf.NewCertificates(nil)))
 }
 
 func TestAllFaultsOfTheFilesAreToldAtOnceWithoutWhatIsInThem(t *testing.T) {

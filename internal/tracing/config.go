@@ -12,30 +12,34 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Config is what the standard variables of OpenTelemetry say. The exporter reads those that are not here by itself, such as
-// OTEL_EXPORTER_OTLP_CERTIFICATE, _COMPRESSION and _TIMEOUT.
+// Config is what the standard variables of OpenTelemetry say, whose prefix is OTEL_. Its library reads some more by itself, such as
+// OTEL_EXPORTER_OTLP_CERTIFICATE and _COMPRESSION, and OTEL_BSP_SCHEDULE_DELAY, how often spans are sent.
 type Config struct {
-	// Endpoint is the collector's base URL, as http://collector:4318. Without it, and without TracesEndpoint, there is no tracing.
-	Endpoint string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
-	// TracesEndpoint is the full URL where traces go, path included.
-	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
-	// Headers are what the collector wants to see, as key=value,key=value, percent-encoded: secrets.
-	Headers       string `env:"OTEL_EXPORTER_OTLP_HEADERS"`
-	TracesHeaders string `env:"OTEL_EXPORTER_OTLP_TRACES_HEADERS"`
-	// Protocol is http/protobuf, the only one.
-	Protocol       string `env:"OTEL_EXPORTER_OTLP_PROTOCOL"`
-	TracesProtocol string `env:"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"`
-	// Exporter is otlp or none.
-	Exporter string `env:"OTEL_TRACES_EXPORTER"`
-	// Sampler says which traces are recorded; parentbased_always_on unless it is set. SamplerArg is its ratio, 0 to 1.
-	Sampler    string `env:"OTEL_TRACES_SAMPLER"`
-	SamplerArg string `env:"OTEL_TRACES_SAMPLER_ARG"`
-	// Resource has further attributes of the process, as key=value,key=value, percent-encoded.
-	Resource string `env:"OTEL_RESOURCE_ATTRIBUTES"`
-	// ServiceName replaces the process's own name.
-	ServiceName string `env:"OTEL_SERVICE_NAME"`
-	// Disabled turns tracing off with "true".
-	Disabled string `env:"OTEL_SDK_DISABLED"`
+	// Where the collector takes OTLP over HTTP, as `http://collector:4318`; without it, and without the one for traces, there is no tracing.
+	Endpoint string `env:"EXPORTER_OTLP_ENDPOINT"`
+	// The full URL where traces go, path included, in place of the one for all signals.
+	TracesEndpoint string `env:"EXPORTER_OTLP_TRACES_ENDPOINT"`
+	// What the collector wants to see as headers, as `key=value,key=value`, percent-encoded. They are secrets.
+	Headers string `env:"EXPORTER_OTLP_HEADERS"`
+	// The headers of requests with traces, in place of those for all signals.
+	TracesHeaders string `env:"EXPORTER_OTLP_TRACES_HEADERS"`
+	// The collector's protocol: `http/protobuf` is the only one.
+	Protocol string `env:"EXPORTER_OTLP_PROTOCOL"`
+	// The protocol for traces, which is `http/protobuf`, too.
+	TracesProtocol string `env:"EXPORTER_OTLP_TRACES_PROTOCOL"`
+	// `otlp`, or `none` for no tracing.
+	Exporter string `env:"TRACES_EXPORTER"`
+	// Which traces are recorded: `always_on`, `always_off` or `traceidratio`, each also with `parentbased_` before it, which leaves the
+	// decision to whoever began the trace. `parentbased_always_on` unless set.
+	Sampler string `env:"TRACES_SAMPLER"`
+	// The share of traces that `traceidratio` records, 0 to 1, as `0.01`.
+	SamplerArg string `env:"TRACES_SAMPLER_ARG"`
+	// Further attributes of the process, as `key=value,key=value`, percent-encoded.
+	Resource string `env:"RESOURCE_ATTRIBUTES"`
+	// What the process is called in traces; its own name unless set.
+	ServiceName string `env:"SERVICE_NAME"`
+	// `true` for no tracing, whatever else is set.
+	Disabled string `env:"SDK_DISABLED"`
 }
 
 // settings are a Config that was read.

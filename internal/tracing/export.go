@@ -21,8 +21,7 @@ const (
 	// maxQueue bounds the spans that wait to be sent; beyond it new ones are dropped, and nobody waits.
 	maxQueue = 4096
 	maxBatch = 512
-	// sendEvery is how often spans are sent, exportTimeout how long that may take, its repeats included.
-	sendEvery     = 2 * time.Second
+	// exportTimeout is how long it may take to send a batch, repeats included.
 	exportTimeout = 10 * time.Second
 	// flushTimeout is how long the end of the process waits for the last spans.
 	flushTimeout = 3 * time.Second
@@ -58,7 +57,7 @@ func Open(c Config, process string, log *zap.Logger) (*Tracer, *Exporting, error
 	e := &Exporting{out: newExporter(sender, log, s.headers)}
 	e.provider = sdk.NewTracerProvider(
 		sdk.WithSampler(s.sampler), sdk.WithIDGenerator(generator{}), sdk.WithResource(describe(process, c, s.resource)), sdk.WithRawSpanLimits(limits()),
-		sdk.WithBatcher(e.out, sdk.WithMaxQueueSize(maxQueue), sdk.WithMaxExportBatchSize(maxBatch), sdk.WithBatchTimeout(sendEvery), sdk.WithExportTimeout(exportTimeout)),
+		sdk.WithBatcher(e.out, sdk.WithMaxQueueSize(maxQueue), sdk.WithMaxExportBatchSize(maxBatch), sdk.WithExportTimeout(exportTimeout)),
 	)
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(e.out.complain)) // what the library would print by itself
 	return New(e.provider), e, nil

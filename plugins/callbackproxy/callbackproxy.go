@@ -86,7 +86,7 @@ func (h *Handler) issue(c contract.Callback) (string, *filter.Refusal) {
 		return "", refuse(contract.OutcomeAddressRefused, "the target is not one that may be called")
 	}
 	token, err := h.Book.Issue(pass.Grant{
-		Method: c.Method, Target: target, Timeouts: c.Timeouts, Certificate: c.Certificate, Subscription: c.Subscription,
+		Method: c.Method, Target: target, Timeouts: c.Timeouts, Certificate: c.Certificate, Subscription: c.Subscription, Delivery: c.Delivery,
 	})
 	if err != nil {
 		return "", refuse(contract.OutcomeOverloaded, "too many calls are under way: try again").

@@ -12,10 +12,12 @@ import (
 	"io"
 	"net/http"
 
+	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
 )
 
@@ -45,6 +47,10 @@ type Options struct {
 	MaxCalls int64
 	// Certificates has the client certificates of subscriptions; nil: there are none.
 	Certificates Certificates
+	// Trace makes a span of each call; nil makes none.
+	Trace *tracing.Tracer
+	// Log gets a line of each call: at debug of what was answered with 2xx, at info of all else. Nil: none.
+	Log *zap.Logger
 }
 
 // Egress is the handler. It is safe for concurrent use.
@@ -54,6 +60,8 @@ type Egress struct {
 	clients   *clients
 	calls     *semaphore.Weighted
 	counts    *counts
+	trace     *tracing.Tracer
+	log       *zap.Logger
 }
 
 // New makes an egress.
@@ -64,6 +72,9 @@ func New(o Options) *Egress {
 	if o.Resolver == nil {
 		o.Resolver, _ = guard.NewResolver("") // the system's: nothing to be read wrong
 	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
 	dialer := newDialer(o)
 	return &Egress{
 		book:      o.Book,
@@ -71,6 +82,8 @@ func New(o Options) *Egress {
 		clients:   newClients(o.Certificates, dialer),
 		calls:     semaphore.NewWeighted(o.MaxCalls),
 		counts:    newCounts(),
+		trace:     o.Trace,
+		log:       o.Log,
 	}
 }
 
@@ -127,10 +140,12 @@ func (e *Egress) answer(r *http.Request, body *inbound) answer {
 func (e *Egress) call(r *http.Request, body *inbound, grant pass.Grant) answer {
 	ctx, watch, extend, end := begin(r.Context(), limitsOf(grant.Timeouts))
 	defer end()
+	ctx, span := e.begin(ctx, r.Header, grant)
 	a := e.exchange(ctx, r, body, grant, extend)
 	spent := watch.read()
 	e.counts.timed(spent)
 	a.timings = spent.Encode()
+	e.end(span, r.Header, grant, a, watch)
 	return a
 }
 

@@ -19,6 +19,7 @@ var dropped = setOf(
 	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade", "Expect", "Content-Length", "Host",
 	"X-Real-Ip", "X-Request-Id", "Via", "Forwarded",
+	"Baggage",         // it is for whoever traces here
 	"Accept-Encoding", // no Content-Encoding goes back, so none is asked for
 )
 

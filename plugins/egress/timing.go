@@ -85,6 +85,21 @@ func (s *stopwatch) read() contract.Timings {
 	}
 }
 
+// ends tells each phase that took place and when it ended. Call it once all of them are read.
+func (s *stopwatch) ends(tell func(p phase, at time.Time)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.since
+	for _, spent := range s.spent {
+		at = at.Add(-spent)
+	}
+	for p, spent := range s.spent[:phaseBody] {
+		if at = at.Add(spent); spent > 0 && phase(p) != phaseBegun {
+			tell(phase(p), at)
+		}
+	}
+}
+
 // enter begins a phase of the call that a dial is for, if it is for one.
 func enter(ctx context.Context, p phase) {
 	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {

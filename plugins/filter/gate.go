@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
 // Handler is what one plugin does.
@@ -35,6 +36,7 @@ type Gate struct {
 	seen     seen
 	parsed   parsed
 	counts   *counts
+	tracer   *tracing.Tracer
 }
 
 // NewGate makes a gate. With a fault, what is wrong with the process's environment, it refuses every call.
@@ -48,6 +50,9 @@ func NewGate(log *zap.Logger, fault error) *Gate {
 // OnConfig sets what is asked about each configuration that reads well, so that its needs are at hand before the first call; its
 // error refuses every call under that configuration. Set it before the gate is used.
 func (g *Gate) OnConfig(adopt func(Config) error) { g.adopt = adopt }
+
+// TraceBy makes a span of each call that a plugin decides on. Set it before the gate is used.
+func (g *Gate) TraceBy(tracer *tracing.Tracer) { g.tracer = tracer }
 
 // read makes a configuration of a plugin's value. The same value, which every route has, is one and the same configuration.
 func (g *Gate) read(value []byte) (Config, error) {
@@ -129,7 +134,10 @@ func (p *gated) run(conf any, r pkgHTTP.Request) (refusal *Refusal, decides bool
 	if !p.handler.Owns(r.Path()) {
 		return nil, false
 	}
-	return p.handler.Handle(c, r), true
+	span := p.gate.begin(p.name, r)
+	refusal = p.handler.Handle(c, r)
+	p.gate.end(span, r, refusal)
+	return refusal, true
 }
 
 // logPanic logs each place that panics once: a call that can be repeated must not fill the disk.

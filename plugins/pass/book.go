@@ -36,6 +36,8 @@ type Grant struct {
 	Timeouts contract.Timeouts
 	// Certificate is the ID of the client certificate of Subscription that the call shows; empty for none.
 	Certificate, Subscription string
+	// Delivery is for the log and the trace.
+	Delivery string
 }
 
 // Book holds the outstanding passes. It is safe for concurrent use.

@@ -180,6 +180,7 @@ func TestDocument(t *testing.T) {
 		"/{resource}/subscribe/{id}/test": "post", "/{resource}/subscribe/{id}/verify": "post", "/{resource}/subscribe/{id}/deliveries/{delivery_id}/replay": "post",
 		"/{resource}/subscribe/{id}/replay": "post", "/{resource}/subscribe/{id}/replay/{replay_id}": "get",
 		"/{resource}/subscribe/{id}/deliveries": "get", "/{resource}/subscribe/{id}/deliveries/{delivery_id}": "get", "/{resource}/events": "post",
+		"/{resource}/subscribe/{id}/deliveries/live": "get", "/{resource}/subscribe/{id}/stats": "get", "/admin/v1/stats": "get",
 		"/{resource}/subscribe/{id}/explain": "get", "/admin/v1/events/{source}/{id}/explain": "get",
 		"/admin/v1/resources": "get", "/admin/v1/resources/{resource}": "delete get patch put", "/admin/v1/consumers": "get post",
 		"/admin/v1/consumers/{id}": "delete get patch", "/admin/v1/consumers/{id}/keys": "get post", "/admin/v1/consumers/{id}/keys/{key_id}": "delete", "/admin/v1/audit": "get",

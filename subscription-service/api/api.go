@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/catalogue"
@@ -74,10 +75,16 @@ type API struct {
 	pages [2]http.Handler // see Mount
 	doors doors
 	open  *streams
+	tails *tails
 }
 
 // Run tends the answers that stay open, until the context ends. Without it each ends after a moment.
-func (a *API) Run(ctx context.Context) error { return a.open.run(ctx) }
+func (a *API) Run(ctx context.Context) error {
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return a.open.run(ctx) })
+	both.Go(func() error { return a.tails.run(ctx) })
+	return both.Wait()
+}
 
 // New builds the API. What admin serves already (health, metrics) stays open; all else on it asks for the admin token.
 func New(o Options, admin *http.ServeMux) (*API, error) {
@@ -94,6 +101,9 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	newConsents(o).register(description)
 	webhookKeys{o.Store, o.Now}.register(description)
 	deliveries{o.Store}.register(description)
+	tails := newTails(o.Store)
+	live{o.Store, tails, open}.register(description)
+	statistics{o.Store, o.Now}.register(description)
 	replays{o.Store, o.Publisher, o.Names, o.Now}.register(description)
 	testEvents{o.Store, reach, o.Publisher, o.Names, o.Now}.register(description)
 	explanations{o.Store, o.Archive, o.Names, o.Now, semaphore.NewWeighted(mostSearches)}.register(description)
@@ -111,7 +121,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	}
 	admin.Handle("/", trail.watch(muxes.admin, "", bearer(o.Admins, routed(muxes.admin))))
 
-	a, watch := &API{open: open}, newObserver(o.Log, o.Trace, o.Metrics, o.Now)
+	a, watch := &API{open: open, tails: tails}, newObserver(o.Log, o.Trace, o.Metrics, o.Now)
 	inside, checked := meter.metered(beside(&a.pages[0], routed(muxes.gateway))), checks{o.Policy, o.Now}
 	a.Gateway = watch.observe(withChecks(checked, trail.watch(muxes.gateway, contract.GatewayPrefix, newGate(o.Signer, o.Store, o.Metrics).vouched(inside))))
 	a.Admin = watch.observe(beside(&a.pages[1], routed(admin)))

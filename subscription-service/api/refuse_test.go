@@ -145,7 +145,7 @@ func subscribeBodies() []bad {
 	for _, name := range []string{
 		"webhook-id", "Webhook-Signature", "ce-id", "CE-Foo", "Content-Type", "content-length", "Content-Encoding", "Host", "Connection",
 		"Transfer-Encoding", "TE", "Upgrade", "Trailer", "Keep-Alive", "Proxy-Authorization", "X-Forwarded-For", "X-Real-IP", "X-Request-Id",
-		"Forwarded", "Via", "traceparent", "tracestate", "Cookie", "Authorization", "User-Agent", "Accept-Encoding", "Expect", "apikey",
+		"Forwarded", "Via", "traceparent", "tracestate", "Baggage", "Cookie", "Authorization", "User-Agent", "Accept-Encoding", "Expect", "apikey",
 		"X-Webhook-Pass", "x_webhook_statement", "X-Consumer-Id", "X-Credential-Identifier", "X_Forwarded_For",
 	} {
 		cases = append(cases, header(name))

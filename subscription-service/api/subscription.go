@@ -120,7 +120,7 @@ var (
 	reservedPrefixes = []string{"webhook-", "ce-", "content-", "proxy-", "x-forwarded-", "sec-"}
 	reservedNames    = []string{
 		"host", "connection", "transfer-encoding", "te", "upgrade", "trailer", "keep-alive", "x-real-ip", "x-request-id",
-		"forwarded", "via", "traceparent", "tracestate", "cookie", "set-cookie", "user-agent", "accept-encoding", "expect", "apikey",
+		"forwarded", "via", "traceparent", "tracestate", "baggage", "cookie", "set-cookie", "user-agent", "accept-encoding", "expect", "apikey",
 	}
 )
 

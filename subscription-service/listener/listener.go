@@ -30,6 +30,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/stats"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
@@ -70,6 +71,8 @@ type Listener struct {
 	Metrics *Metrics
 	// Catalogue is asked about every event; nil asks nobody.
 	Catalogue Catalogue
+	// Stats counts the events that are taken in; nil: nobody does.
+	Stats *stats.Counter
 	// Trace makes spans of batches and events; nil makes none.
 	Trace *tracing.Tracer
 	// Now is the clock.
@@ -159,6 +162,7 @@ func messagesOf(batch []*rabbit.Delivery) []rabbit.Message {
 func (l *Listener) handle(stop, work context.Context, messages []rabbit.Message) ([]*job, error) {
 	begin := l.Now()
 	jobs := read(messages, begin.UTC().Truncate(time.Millisecond))
+	l.trace(jobs)
 	l.Metrics.taken(jobs, begin)
 	if err := l.check(stop, jobs); err != nil {
 		return nil, err
@@ -183,11 +187,14 @@ func (l *Listener) count(job *job) {
 		result = resultDead
 	case job.again:
 		result = resultDuplicate
-		l.Log.Debug("an event came again", zap.String("source", contract.Printable(job.event.Source())), zap.String("id", contract.Printable(job.event.ID())))
 	case job.commands == 0: // nor is it a large one: those are finished once they have theirs
 		result = resultUnmatched
 	}
 	l.Metrics.done(job, result)
+	if job.exists && (result == resultMatched || result == resultUnmatched) {
+		l.Stats.Events(job.resource, 1)
+	}
+	l.traced(job, result)
 }
 
 // match looks up, for the whole batch at once, who may want the events and which were seen, and gives each event its own.

@@ -18,8 +18,10 @@ func (s *site) guarded(next http.Handler) http.Handler {
 		h.Set("Content-Security-Policy", policy)
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
+		if s.secure { // elsewhere browsers complain of it
+			h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		}
 		if len(s.FrameAncestors) == 0 {
 			h.Set("X-Frame-Options", "DENY") // for what does not know frame-ancestors
 		}

@@ -70,7 +70,9 @@ func (s *site) begin(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	user.Ends = s.Now().Add(contract.PortalSessionLife)
+	if user.Ends = s.Now().Add(contract.PortalSessionLife); !user.Until.IsZero() && user.Until.Before(user.Ends) {
+		user.Ends = user.Until
+	}
 	token, err := s.Store.CreatePortalSession(r.Context(), user, contract.PortalIdle)
 	if err != nil {
 		return err

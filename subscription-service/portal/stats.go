@@ -1,10 +1,10 @@
 package portal
 
 import (
-	"errors"
-	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 // stats are success and latency over time.
@@ -14,14 +14,7 @@ type stats struct {
 }
 
 // statPoint is one step of them.
-type statPoint struct {
-	At        time.Time `json:"at"`
-	Succeeded int64     `json:"succeeded"`
-	Failed    int64     `json:"failed"`
-	P50       float64   `json:"p50_ms"`
-	P95       float64   `json:"p95_ms"`
-	P99       float64   `json:"p99_ms"`
-}
+type statPoint struct{ contract.StatPoint }
 
 // Any tells whether there was an attempt at all.
 func (s stats) Any() bool {
@@ -59,7 +52,7 @@ type statsPage struct {
 	Ranges []statRange
 }
 
-// stats reads those of the API's path for the range that is asked for. Where there are none to be had it returns nil.
+// stats reads those of the API's path for the range that is asked for.
 func (v *visit) stats(path string) (*statsPage, error) {
 	data := &statsPage{Range: statRanges[0], Ranges: statRanges}
 	for _, r := range statRanges {
@@ -68,10 +61,5 @@ func (v *visit) stats(path string) (*statsPage, error) {
 		}
 	}
 	query := url.Values{"since": {v.Now().UTC().Add(-data.Range.Back).Format(time.RFC3339)}, "step": {data.Range.Step}}
-	err := v.api.get(v.r.Context(), path, query, &data.stats)
-	var p *problem
-	if errors.As(err, &p) && p.Status == http.StatusNotFound {
-		return nil, nil
-	}
-	return data, err
+	return data, v.api.get(v.r.Context(), path, query, &data.stats)
 }

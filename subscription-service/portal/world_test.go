@@ -91,7 +91,7 @@ func newWorld(t *testing.T, set ...func(*world)) *world {
 	require.NoError(t, err)
 	handlers, err := api.New(api.Options{
 		Store: kept, Publisher: w.publisher, Archive: archive{}, Queues: queues{}, Names: rabbit.NamesFor("test"), Catalogue: known, Signer: w.signer, Policy: policy,
-		Origin: "webhooks.example", Resolver: names{}, Admins: admins, Portal: where, Log: log, Metrics: app.Metrics, Now: w.clock.Now,
+		Origin: "webhooks.example", Resolver: names{}, Admins: admins, Portal: where, Streams: api.StreamBounds{Beat: 20 * time.Millisecond}, Log: log, Metrics: app.Metrics, Now: w.clock.Now,
 	}, app.Handler())
 	require.NoError(t, err)
 	pages, err := portal.New(portal.Options{API: handlers, Store: kept, Admins: admins, At: where, FrameAncestors: w.ancestors, Log: log, Now: w.clock.Now})

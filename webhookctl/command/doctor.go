@@ -64,6 +64,7 @@ func (a *app) patient(files []string) (doctor.Patient, error) {
 		RedisURL: get(settings.RedisURL), ManagementURL: get(settings.ManagementURL), Environment: environment, Timeout: a.flags.timeout, Now: a.Now, Credential: a.credential(),
 		Services: []doctor.Service{
 			{Name: "subscription-service", URL: get(settings.SubscriptionMetrics), Variable: string(settings.SubscriptionMetrics)},
+			{Name: "runner", URL: get(settings.RunnerMetrics), Variable: string(settings.RunnerMetrics)},
 			{Name: "event-listener", URL: get(settings.ListenerMetrics), Variable: string(settings.ListenerMetrics)},
 			{Name: "callback-service", URL: get(settings.CallbackMetrics), Variable: string(settings.CallbackMetrics)},
 		},

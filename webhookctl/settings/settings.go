@@ -26,6 +26,7 @@ const (
 	CallbackMetrics     Name = "CALLBACK_METRICS_URL"
 	ListenerMetrics     Name = "LISTENER_METRICS_URL"
 	SubscriptionMetrics Name = "SUBSCRIPTION_METRICS_URL"
+	RunnerMetrics       Name = "RUNNER_METRICS_URL"
 	ManagementURL       Name = "RABBITMQ_MANAGEMENT_URL"
 )
 
@@ -36,7 +37,7 @@ const (
 )
 
 // Names are all settings.
-var Names = []Name{GatewayURL, AdminURL, AMQPURL, RedisURL, APIKey, Token, AdminToken, CallbackMetrics, ListenerMetrics, SubscriptionMetrics, ManagementURL}
+var Names = []Name{GatewayURL, AdminURL, AMQPURL, RedisURL, APIKey, Token, AdminToken, CallbackMetrics, ListenerMetrics, SubscriptionMetrics, RunnerMetrics, ManagementURL}
 
 // belongs says to which address a credential may go.
 var belongs = map[Name]Name{APIKey: GatewayURL, Token: GatewayURL, AdminToken: AdminURL}

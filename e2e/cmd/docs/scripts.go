@@ -36,6 +36,9 @@ var scriptVariables = map[string]string{
 	"ADMIN_PORT":               "the compose stack's port of the admin listener on this machine",
 	"CALLBACK_METRICS_PORT":    "the compose stack's port of the callback service's metrics on this machine",
 	"LISTENER_METRICS_PORT":    "the compose stack's port of the listener's metrics on this machine",
+	"PROMETHEUS_PORT":          "the compose stack's port of Prometheus on this machine, with the profile `observability`",
+	"GRAFANA_PORT":             "the compose stack's port of Grafana on this machine, with the profile `observability`",
+	"GRAFANA_PASSWORD":         "of Grafana's admin; `admin` unless set",
 }
 
 // scriptRows lists what the scripts ask for beside the services' variables. One that is not described is an error.

@@ -28,6 +28,7 @@ var sources = []source{
 	{"callback-service", "callback-service", "config"},
 	{"runner", "plugins", "environment"},
 	{"runner", "plugins", "logging"},
+	{"runner", "plugins", "spans"},
 	{"rekey", "subscription-service/cmd/rekey", "config"},
 }
 
@@ -35,6 +36,7 @@ var sources = []source{
 var nested = map[string]source{
 	"tlsconf.Files":       {"", "internal/tlsconf", "Files"},
 	"tlsconf.ServerFiles": {"", "internal/tlsconf", "ServerFiles"},
+	"tracing.Config":      {"", "internal/tracing", "Config"},
 }
 
 // variable is one variable as one process reads it.

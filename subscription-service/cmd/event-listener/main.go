@@ -15,6 +15,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/expr"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/stats"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tlsconf"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/index"
@@ -62,7 +63,7 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	}
 	app.OnStop("redis", func(context.Context) error { return kept.Close() })
 	app.Health.Check("redis", kept.Writable)
-	app.Metrics.MustRegister(kept)
+	app.Metrics.MustRegister(kept, tlsconf.NewCertificates(nil, redis, amqp))
 	if address, err = app.Listen("metrics", c.MetricsListen, app.Handler()); err != nil {
 		return "", err
 	}
@@ -76,9 +77,11 @@ func start(_ context.Context, c config, app *service.App) (address string, err e
 	filters, names := expr.NewCache(filtersKept), rabbit.NamesFor(c.Namespace)
 	app.Metrics.MustRegister(link.Metrics(), subscriptions, filters)
 	app.Go("queue depths", func(ctx context.Context) error { return link.Watch(ctx, names.OfEvents()...) })
+	counter := stats.New(kept, app.Log, time.Now)
+	app.Go("statistics", counter.Run)
 	events := &listener.Listener{
 		Store: kept, Index: subscriptions, Publisher: link, Names: names, Filters: filters, Log: app.Log, Metrics: listener.NewMetrics(app.Metrics),
-		Catalogue: known, Trace: app.Trace, Now: time.Now,
+		Catalogue: known, Stats: counter, Trace: app.Trace, Now: time.Now,
 	}
 	replays := &replay.Worker{
 		Store: kept, Publisher: link, Names: names, Filters: filters, Log: app.Log, Metrics: replay.NewMetrics(app.Metrics), Rate: c.ReplayRate, Now: time.Now,

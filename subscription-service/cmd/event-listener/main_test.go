@@ -138,6 +138,7 @@ func TestEventsBecomeCommands(t *testing.T) {
 	require.Contains(t, metrics, `webhook_events_total{resource="other",result="dead"} 0`)
 	require.Contains(t, metrics, "webhook_batch_events_count 1")
 	testkit.LintMetrics(t, p.app.Metrics)
+	testkit.DescribedMetrics(t, p.app.Metrics, "event-listener")
 	require.Regexp(t, `webhook_redis_commands_total [1-9]`, metrics)
 	require.Regexp(t, `webhook_redis_round_trips_total [1-9]`, metrics)
 }

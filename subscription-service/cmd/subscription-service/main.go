@@ -98,7 +98,7 @@ func start(_ context.Context, c config, app *service.App) (at addresses, err err
 	if err != nil {
 		return at, err
 	}
-	app.Metrics.MustRegister(made.keyring)
+	app.Metrics.MustRegister(made.keyring, tlsconf.NewCertificates(made.listener, made.redis, made.amqp))
 	app.Go("key ring", func(ctx context.Context) error { return made.keyring.Run(ctx, app.Log) })
 	app.Go("keys", func(ctx context.Context) error { return c.keys().Follow(ctx, made.signer, app.Log) })
 	kept, err := store.Open(store.Options{

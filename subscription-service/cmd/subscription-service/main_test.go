@@ -39,6 +39,7 @@ func startWith(t *testing.T, redis, amqp, namespace, ring string) addresses {
 	app := service.New(zaptest.NewLogger(t))
 	t.Cleanup(func() {
 		testkit.LintMetrics(t, app.Metrics)
+		testkit.DescribedMetrics(t, app.Metrics, "subscription-service")
 		require.NoError(t, app.Stop(10*time.Second))
 	})
 	at, err := start(context.Background(), config{
