@@ -75,6 +75,7 @@ type API struct {
 	pages [2]http.Handler // see Mount
 	doors doors
 	open  *streams
+	news  *mailNews
 	tails *tails
 }
 
@@ -82,6 +83,7 @@ type API struct {
 func (a *API) Run(ctx context.Context) error {
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error { return a.open.run(ctx) })
+	both.Go(func() error { return a.news.run(ctx) })
 	both.Go(func() error { return a.tails.run(ctx) })
 	return both.Wait()
 }
@@ -101,6 +103,8 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	newConsents(o).register(description)
 	webhookKeys{o.Store, o.Now}.register(description)
 	deliveries{o.Store}.register(description)
+	news := newMailNews(o)
+	newMail(o, open, news).register(description)
 	tails := newTails(o.Store)
 	live{o.Store, tails, open}.register(description)
 	statistics{o.Store, o.Now}.register(description)
@@ -121,7 +125,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	}
 	admin.Handle("/", trail.watch(muxes.admin, "", bearer(o.Admins, routed(muxes.admin))))
 
-	a, watch := &API{open: open, tails: tails}, newObserver(o.Log, o.Trace, o.Metrics, o.Now)
+	a, watch := &API{open: open, news: news, tails: tails}, newObserver(o.Log, o.Trace, o.Metrics, o.Now)
 	inside, checked := meter.metered(beside(&a.pages[0], routed(muxes.gateway))), checks{o.Policy, o.Now}
 	a.Gateway = watch.observe(withChecks(checked, trail.watch(muxes.gateway, contract.GatewayPrefix, newGate(o.Signer, o.Store, o.Metrics).vouched(inside))))
 	a.Admin = watch.observe(beside(&a.pages[1], routed(admin)))

@@ -23,9 +23,33 @@ type policySettings struct {
 	Verification     contract.Verification `json:"verification,omitempty" enum:"none,handshake,challenge,any" doc:"how a callback_url proves that it wants callbacks, before any is sent: the handshake of CloudEvents' HTTP webhooks, a signed challenge that it sends back, or the one and, where an endpoint does not speak it, the other. none unless set"`
 	MaxSubscriptions whole                 `json:"max_subscriptions,omitempty" minimum:"1" maximum:"1000000" doc:"how many subscriptions each consumer may have. None: no bound"`
 	MaxPayload       whole                 `json:"max_payload,omitempty" minimum:"1" maximum:"10485760" doc:"the longest data of an event, in bytes. None: 10 MiB for the whole event"`
+	Mailbox          mailboxBody           `json:"mailbox,omitzero" doc:"what waits to be collected of each subscription that pulls"`
 	Log              logBody               `json:"log,omitzero" doc:"what is kept of each subscription's deliveries and of the log of their attempts"`
 	RetrySchedule    []string              `json:"retry_schedule,omitempty" doc:"as in a subscription, for those that have none" example:"[\"5s\",\"2m\"]"`
 	Timeouts         timeoutsBody          `json:"timeouts,omitzero" doc:"as in a subscription, for those that have none"`
+}
+
+// mailboxBody is contract.MailboxPolicy as it is sent.
+type mailboxBody struct {
+	MaxBytes whole   `json:"max_bytes,omitempty" minimum:"65536" maximum:"1073741824" doc:"how much may wait, about; what comes then waits at the broker. 16777216 unless set"`
+	MaxAge   *string `json:"max_age,omitempty" doc:"how long a delivery waits before it is given up, 1s to 168h. 168h unless set" example:"24h"`
+}
+
+// faults checks what the schema can't say.
+func (m mailboxBody) faults(at string) (errs []error) {
+	if m.MaxAge == nil {
+		return nil
+	}
+	age := readDuration(at+"mailbox.max_age", *m.MaxAge, &errs)
+	if len(errs) == 0 && age == 0 {
+		age = -1 // zero would count as not set
+	}
+	for _, f := range (contract.Policy{Mailbox: contract.MailboxPolicy{MaxAge: age}}).Check() {
+		if len(errs) == 0 {
+			errs = append(errs, fault(at+f.Field, f.Message))
+		}
+	}
+	return errs
 }
 
 // logBody is contract.LogPolicy as it is sent.
@@ -78,7 +102,7 @@ func (p *resourcePolicy) faults(at string) []error {
 		return nil
 	}
 	_, errs := policyBody{p.RetrySchedule, p.Timeouts}.read(at)
-	errs = append(errs, p.Log.faults(at)...)
+	errs = append(append(errs, p.Log.faults(at)...), p.Mailbox.faults(at)...)
 	for _, f := range (contract.Policy{CallbackHosts: p.CallbackHosts}).Check() {
 		errs = append(errs, fault(at+f.Field, f.Message))
 	}

@@ -2,10 +2,8 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/danielgtaylor/huma/v2"
@@ -131,6 +129,9 @@ func filterMatches(sub contract.Subscription, e *event.Event) matchView {
 // requestOf returns an error that the consumer may see.
 func (s subscriptions) requestOf(sub contract.Subscription, e *event.Event) (*requestView, error) {
 	now := s.now()
+	if sub.Pulls() {
+		return letterOf(sub, e, now)
+	}
 	cmd := contract.NewCommand(e, sub.ID, sub.Resource, now)
 	header, body, err := callback.Build(cmd, &sub, "", tracing.OfCommand(cmd), expr.NewCache(1), now)
 	if err != nil {
@@ -138,11 +139,7 @@ func (s subscriptions) requestOf(sub contract.Subscription, e *event.Event) (*re
 	}
 	header.Set(contract.HeaderRequestOrigin, s.origin)
 	view := &requestView{Method: http.MethodPost, URL: sub.CallbackURL, Headers: shown(header, sub.Auth)}
-	if utf8.Valid(body) {
-		view.Body = string(body)
-	} else {
-		view.BodyBase64 = base64.StdEncoding.EncodeToString(body)
-	}
+	view.Body, view.BodyBase64 = texts(body)
 	return view, nil
 }
 

@@ -17,7 +17,8 @@ import (
 
 // subscriptionBody is what a consumer sends to subscribe.
 type subscriptionBody struct {
-	CallbackURL string            `json:"callback_url" minLength:"1" maxLength:"2048" example:"https://consumer.example/hooks" doc:"where callbacks go: https, a public address, no credentials, no fragment"`
+	Mode        contract.Mode     `json:"mode,omitempty" enum:"push,pull" doc:"push, unless set: callbacks go to callback_url. pull: deliveries wait in a mailbox to be collected, see …/stream; there is no callback_url, nor what is about calling it. It never changes"`
+	CallbackURL string            `json:"callback_url,omitempty" minLength:"1" maxLength:"2048" example:"https://consumer.example/hooks" doc:"where callbacks go, required unless mode is pull: https, a public address, no credentials, no fragment"`
 	Types       []string          `json:"types,omitempty" maxItems:"50" doc:"event types; * stands for one segment, ** for the rest. None: all types" example:"[\"order.created\",\"order.*\"]"`
 	Format      contract.Format   `json:"format,omitempty" enum:"cloudevents-structured,cloudevents-binary,data" default:"cloudevents-structured" doc:"how the event travels in the callback"`
 	Headers     map[string]string `json:"headers,omitempty" maxProperties:"20" doc:"further headers of every callback"`
@@ -31,7 +32,7 @@ type subscriptionBody struct {
 // Resolve checks what the schema can't say. Fields of a wrong type are empty here, and the schema has named them.
 func (b *subscriptionBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
 	at := prefix.With("")
-	var errs []error
+	errs := b.modeFaults(at)
 	if b.CallbackURL != "" {
 		errs = append(errs, callbackFaults(ctx.Context(), at+"callback_url", b.CallbackURL)...)
 	}
@@ -133,6 +134,7 @@ func reservedHeader(lower string) bool {
 
 // subscriptionPatch changes a subscription: absent fields stay, null takes a field away.
 type subscriptionPatch struct {
+	Mode        optional[contract.Mode]     `json:"mode,omitzero" enum:"push,pull" doc:"can't be changed: for another mode make another subscription"`
 	CallbackURL optional[string]            `json:"callback_url,omitzero" minLength:"1" maxLength:"2048"`
 	Types       optional[[]string]          `json:"types,omitzero" maxItems:"50" doc:"null: all types"`
 	Format      optional[contract.Format]   `json:"format,omitzero" enum:"cloudevents-structured,cloudevents-binary,data"`
@@ -150,6 +152,8 @@ func (p *subscriptionPatch) Resolve(ctx huma.Context, prefix *huma.PathBuffer) [
 	at := prefix.With("")
 	errs := append(p.Pace.faults(at), p.Expressions.faults(at)...)
 	switch {
+	case p.Mode.Sent:
+		errs = append(errs, fault(at+"mode", "can't be changed: make another subscription, and end this one"))
 	case p.CallbackURL.Sent && p.CallbackURL.Value == nil:
 		errs = append(errs, fault(at+"callback_url", "can't be taken away: give another one or leave it out"))
 	case p.CallbackURL.Sent && *p.CallbackURL.Value != "":
@@ -208,6 +212,9 @@ func normalize(sub *contract.Subscription) {
 	if sub.Ordering == contract.OrderingNone {
 		sub.Ordering = ""
 	}
+	if sub.Mode == contract.ModePush {
+		sub.Mode = ""
+	}
 	sub.RateLimit = tenths(sub.RateLimit)
 }
 
@@ -218,7 +225,8 @@ type subscriptionView struct {
 	Status        contract.Status     `json:"status" enum:"pending,active,paused,disabled"`
 	StatusReason  string              `json:"status_reason,omitempty" doc:"why the service itself changed the status"`
 	Verification  *verificationView   `json:"verification,omitempty" doc:"how far it is proven that callback_url wants callbacks, where the resource asks for it"`
-	CallbackURL   string              `json:"callback_url"`
+	Mode          contract.Mode       `json:"mode,omitempty" enum:"pull" doc:"pull: deliveries wait to be collected; left out: they are called back"`
+	CallbackURL   string              `json:"callback_url,omitempty" doc:"left out where mode is pull"`
 	Types         []string            `json:"types,omitempty"`
 	Filter        string              `json:"filter,omitempty"`
 	Transform     string              `json:"transform,omitempty"`
@@ -226,7 +234,7 @@ type subscriptionView struct {
 	Headers       map[string]string   `json:"headers,omitempty"`
 	Auth          *authView           `json:"auth,omitempty"`
 	RateLimit     float64             `json:"rate_limit,omitempty"`
-	MaxInFlight   int                 `json:"max_in_flight"`
+	MaxInFlight   int                 `json:"max_in_flight,omitempty" doc:"left out where mode is pull"`
 	Ordering      contract.Ordering   `json:"ordering" enum:"none,subject"`
 	RetrySchedule []contract.Duration `json:"retry_schedule,omitzero" doc:"left out: the resource's, or the service's"`
 	Timeouts      contract.Timeouts   `json:"timeouts,omitzero" doc:"what is left out: the resource's, or the service's"`
@@ -239,12 +247,16 @@ type subscriptionView struct {
 }
 
 func viewOf(sub contract.Subscription, now time.Time) subscriptionView {
-	return subscriptionView{
+	view := subscriptionView{
 		ID: sub.ID, Resource: sub.Resource, Status: sub.Status, StatusReason: sub.StatusReason, Verification: viewOfConsent(sub.Consent), CallbackURL: sub.CallbackURL,
 		Types: sub.Types, Filter: sub.Filter, Transform: sub.Transform, Format: sub.Format, Headers: sub.Headers, RateLimit: sub.RateLimit,
 		MaxInFlight: cmp.Or(sub.MaxInFlight, contract.DefaultMaxInFlight), Ordering: cmp.Or(sub.Ordering, contract.OrderingNone),
 		RetrySchedule: sub.Delivery.RetrySchedule, Timeouts: sub.Delivery.Timeouts, Description: sub.Description,
 		CreatedAt: sub.CreatedAt, UpdatedAt: sub.UpdatedAt, Auth: authViewOf(sub.Auth),
-		Signatures: signaturesOf(sub), PublicKeys: publicKeys(sub, now),
+		Signatures: signaturesOf(sub), PublicKeys: publicKeys(sub, now), Mode: sub.Mode,
 	}
+	if sub.Pulls() {
+		view.MaxInFlight = 0 // nothing is in flight
+	}
+	return view
 }

@@ -77,7 +77,7 @@ func (s subscriptions) create(ctx context.Context, in *createRequest) (*createAn
 	if err != nil {
 		return nil, err
 	}
-	if policy.Verification.Needed() {
+	if policy.Verification.Needed() && !asked.Pulls() {
 		asked.AskConsent(policy.Verification, asked.CreatedAt)
 	}
 	if err := fits(ctx, s.store, asked, "body."); err != nil {
@@ -101,7 +101,7 @@ func (s subscriptions) create(ctx context.Context, in *createRequest) (*createAn
 func (s subscriptions) fresh(caller contract.Caller, asked subscriptionBody) contract.Subscription {
 	now := moment(s.now())
 	sub := contract.Subscription{
-		ID: contract.NewID("sub"), Consumer: caller.Consumer, Resource: caller.Resource, CallbackURL: asked.CallbackURL,
+		ID: contract.NewID("sub"), Consumer: caller.Consumer, Resource: caller.Resource, Mode: asked.Mode, CallbackURL: asked.CallbackURL,
 		Types: asked.Types, Format: asked.Format, Description: asked.Description, Status: contract.StatusActive, CreatedAt: now, UpdatedAt: now,
 		Confidential: contract.Confidential{Secrets: []contract.Secret{{Value: newSecret()}}, Auth: asked.Auth.auth(), Headers: asked.Headers},
 	}
@@ -208,6 +208,9 @@ func (s subscriptions) change(ctx context.Context, in *changeRequest) (*subscrip
 		if err := mustOwn(ctx, *sub); err != nil {
 			return err
 		}
+		if err := in.Body.suitsMode(before); err != nil {
+			return err
+		}
 		if err := s.resumes(ctx, in.Body, before, sub, now); err != nil {
 			return err
 		}
@@ -249,6 +252,9 @@ type fieldURL struct{ field, url string }
 
 // urlsOf are those that a subscription lets be called.
 func urlsOf(sub contract.Subscription) []fieldURL {
+	if sub.Pulls() {
+		return nil // nobody is called
+	}
 	urls := []fieldURL{{"callback_url", sub.CallbackURL}}
 	if sub.Auth != nil && sub.Auth.OAuth2 != nil {
 		urls = append(urls, fieldURL{"auth.token_url", sub.Auth.OAuth2.TokenURL})
@@ -265,6 +271,9 @@ func (s subscriptions) resumes(ctx context.Context, asked subscriptionPatch, bef
 	policy, err := s.suits(ctx, *sub)
 	if err != nil {
 		return err
+	}
+	if sub.Pulls() {
+		policy.Verification = contract.VerifyNone // there is nobody to ask
 	}
 	if err := sub.Reconsider(before, asked.status(), policy.Verification, now); err != nil {
 		return unproven()

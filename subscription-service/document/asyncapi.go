@@ -73,7 +73,7 @@ func callbacks(r contract.Resource) object {
 	for _, t := range typesOf(r) {
 		messages[t.Name] = ref("components/messages/" + callbackName(t))
 	}
-	return object{"address": nil, "messages": messages, "description": "The callback URL of each subscription. Shown is the format cloudevents-structured."}
+	return object{"address": nil, "messages": messages, "description": "The callback URL of each subscription; or its mailbox, where it collects by itself (mode pull). Shown is the format cloudevents-structured."}
 }
 
 // operations are those of the webhook service.

@@ -45,6 +45,8 @@ func Why(sub contract.Subscription, mark store.Mark, e *event.Event, d *contract
 	answer := Answer{Matched: d != nil, Reason: Delivered, Delivery: d}
 	if d == nil {
 		answer.Reason, answer.Detail = against(sub, mark, e)
+	} else if d.Status == contract.DeliveryPending && d.Reason == contract.ReasonWaits {
+		answer.Detail = contract.ReasonWaits + " since " + d.UpdatedAt.UTC().Format(time.RFC3339)
 	}
 	if sub.Filter != "" && e != nil && (d != nil || answer.Reason == Filter) {
 		answer.Values = expr.Values(sub.Filter, expr.NewVars(e))
