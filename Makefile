@@ -40,6 +40,11 @@ demo: ## the main job from start to end, on a stack of its own
 test: ## every test, with the race detector, on real Redis and RabbitMQ and end to end
 	@scripts/test.sh
 
+.PHONY: screenshots
+screenshots: build ## pictures of the portal's pages for the documents, into docs/images
+	@source scripts/lib/common.sh && source scripts/lib/packages.sh && need_chromium
+	@scripts/with-stack.sh up "$${SCREENSHOTS_RUN_DIR:-.run/screenshots}" bin/screenshots -to "$(CURDIR)/docs/images"
+
 .PHONY: chaos
 chaos: build ## breaks everything in turn and accounts for every delivery; SEED=, EVENTS=, CHAOS=flags
 	@env -u REDIS_URL -u AMQP_URL scripts/with-stack.sh infra "$${CHAOS_RUN_DIR:-.run/chaos}" \
@@ -73,5 +78,5 @@ fmt: ## gofmt
 
 .PHONY: clean
 clean: ## stop everything of this checkout, remove ./bin and ./.run with all data
-	@for dir in .run/test/chaos .run/test .run/demo .run/bench .run/chaos .run; do RUN_DIR="$$dir" scripts/stack.sh wipe; done
+	@for dir in .run/test/chaos .run/test .run/demo .run/bench .run/screenshots .run/chaos .run; do RUN_DIR="$$dir" scripts/stack.sh wipe; done
 	@rm -rf bin .run

@@ -79,6 +79,7 @@ func TestNoSecretRestsAnywhere(t *testing.T) {
 			answer, err := s.consumer.Do(ctx(t), "GET", s.path()+"/"+ids[kind]+"/deliveries", nil)
 			return err == nil && strings.Contains(string(answer.Body), `"status":"`+status+`"`) && strings.Contains(string(answer.Body), `"attempt_count":1`)
 		})
+		s.timeline(t, ids[kind], 1)
 	}
 
 	places := map[string]map[string][]byte{
@@ -158,7 +159,8 @@ func redisValue(ctx context.Context, client *redis.Client, key string) (any, err
 	case "set":
 		return client.SMembers(ctx, key).Result()
 	case "zset":
-		return client.ZRange(ctx, key, 0, -1).Result()
+		members, err := client.ZRange(ctx, key, 0, -1).Result()
+		return unfolded(members), err // the log of attempts is packed
 	case "list":
 		return client.LRange(ctx, key, 0, -1).Result()
 	case "stream":

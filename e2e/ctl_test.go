@@ -397,3 +397,40 @@ func TestCtlTriesDeadLettersAgain(t *testing.T) {
 	event := strings.TrimSpace(c.do("dead-letters list -q --kind event --resource " + s.resource))
 	require.Contains(t, c.do("dead-letters replay "+event), "published anew")
 }
+
+func TestCtlListensWithoutAnEndpointThatTheGatewayCanReach(t *testing.T) {
+	s := setScene(t)
+	c := s.ctl(t)
+	local := receiver(t, func(n int, _ world.Callback) int {
+		if n == 2 {
+			return 503
+		}
+		return 200
+	})
+	listening := c.start("listen "+s.resource+" --type order.* --forward-to", local.URL)
+	id := strings.TrimPrefix(strings.Fields(listening.line(listening.errs, "listening for"))[2], s.resource+"/")
+	fields := strings.Fields(listening.line(listening.errs, "its secret"))
+	secret := fields[len(fields)-1]
+	s.publish(t, "1", "2", "3")
+	got, err := local.WaitFor(ctx(t), 4)
+	require.NoError(t, err)
+	for i, want := range []string{"1", "2", "2", "3"} {
+		require.Contains(t, string(got[i].Body), `"id":"`+want+`"`, "in their order, and the one that failed again")
+		require.NoError(t, got[i].Verify(secret))
+	}
+	require.Equal(t, got[1].ID(), got[2].ID())
+	listening.line(listening.lines, "(attempt 2)")
+	eventually(t, "all are acknowledged", func() bool {
+		return strings.Count(c.do("deliveries list "+s.resource+" "+id+" --status succeeded -q"), "dlv_") == 3
+	})
+	require.Zero(t, listening.interrupt())
+	_, _, code := c.run("subs get " + s.resource + " " + id)
+	require.Equal(t, 3, code, "what was made for it ends with it")
+
+	kept := c.object("subscribe " + s.resource + " --mode pull --description kept")["id"].(string)
+	listening = c.start("listen " + s.resource + " -o json --id " + kept)
+	s.publish(t, "4")
+	require.Contains(t, listening.line(listening.lines, "webhook-signature"), `\"id\":\"4\"`)
+	require.Zero(t, listening.interrupt())
+	require.Contains(t, c.do("subs get "+s.resource+" "+kept), "pull")
+}

@@ -258,7 +258,7 @@ func TestARunningStackTellsWhatIsListed(t *testing.T) {
 		}
 		require.NotContains(t, string(answer.Body), r.URL, "no URL is a label")
 	}
-	require.Greater(t, len(told), 80)
+	require.Greater(t, len(told), 70)
 	for _, e := range expressions(t) {
 		for _, found := range metricName.FindAllString(e.query, -1) {
 			name, _, _ := strings.Cut(found, "{")

@@ -55,6 +55,8 @@ func (p *page) keepsAResource(t *testing.T, name string) {
 	require.Equal(t, "reject", mode)
 	p.does(browser.Click(browser.Link, "Resources"), browser.Fill(browser.Textbox, "A part of the name", name), browser.Click(browser.Button, "Search"),
 		browser.See(name, "order.created", "schema_mode", "timeouts", "callback_schemes"))
+	p.does(browser.Click(browser.Link, name), browser.Click(browser.Link, "Throughput"), browser.Have(browser.Heading, "Throughput of "+name), browser.See("Events published in this time: 0"))
+	p.isFitForAll()
 }
 
 func (p *page) keepsAConsumer(t *testing.T, s *scene) {

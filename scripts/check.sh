@@ -43,7 +43,7 @@ imports_check() {
   confine github.com/rabbitmq/amqp091-go ./internal/rabbit || code=1
   confine github.com/apache/apisix-go-plugin-runner ./plugins || code=1
   confine github.com/api7/ext-plugin-proto ./devgateway || code=1
-  confine go.opentelemetry.io/otel/sdk ./internal/tracing || code=1
+  confine go.opentelemetry.io/otel/sdk ./internal/tracing ./internal/testkit || code=1
   confine go.opentelemetry.io/otel/exporters ./internal/tracing || code=1
   siblings || code=1
   return "$code"

@@ -35,6 +35,11 @@ const check = `
 	.filter(v => v.impact === "serious" || v.impact === "critical")
 	.map(v => ({ID: v.id, Impact: v.impact, Help: v.help, Nodes: v.nodes.map(n => ({Target: n.target, FailureSummary: n.failureSummary}))})))`
 
+// tooWide names the elements for which the page is wider than its screen, if it is.
+const tooWide = `document.documentElement.scrollWidth <= screen.width ? [] : ["a page of " + document.documentElement.scrollWidth].concat(
+	[...document.body.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > screen.width && !e.closest(".wide") && !e.closest("pre"))
+		.map(e => e.tagName + "#" + e.id + "." + e.className + " " + Math.round(e.getBoundingClientRect().right)).slice(0, 20))`
+
 // looks are those in which every page is checked.
 var looks = []Look{{Width: 1280}, {Width: 1280, Dark: true}, {Width: 360}, {Width: 360, Dark: true}}
 
@@ -60,12 +65,12 @@ func (t *Tab) Barriers() (found []string, err error) {
 		for _, v := range violations {
 			found = append(found, fmt.Sprintf("%s, %d pixels wide, dark %t: %s", t.Path(), look.Width, look.Dark, v))
 		}
-		wide, err := evaluate[int](t.ctx, `document.documentElement.scrollWidth`)
+		wide, err := evaluate[[]string](t.ctx, tooWide)
 		if err != nil {
 			return nil, err
 		}
-		if wide > look.Width {
-			found = append(found, fmt.Sprintf("%s, %d pixels wide: has to be scrolled sideways, it is %d", t.Path(), look.Width, wide))
+		if len(wide) > 0 {
+			found = append(found, fmt.Sprintf("%s, %d pixels wide: has to be scrolled sideways, for %v", t.Path(), look.Width, wide))
 		}
 	}
 	return found, nil

@@ -79,7 +79,7 @@ func (t *Tab) Look(l Look) error {
 	if l.Width == 0 {
 		l.Width = 1280
 	}
-	metrics := emulation.SetDeviceMetricsOverrideParams{Width: int64(l.Width), Height: 900, DeviceScaleFactor: 1, Mobile: l.Width < 600}
+	metrics := emulation.SetDeviceMetricsOverrideParams{Width: int64(l.Width), Height: 900, ScreenWidth: int64(l.Width), ScreenHeight: 900, DeviceScaleFactor: 1, Mobile: l.Width < 600}
 	if _, err := chromedp.Call(t.ctx, emulation.SetDeviceMetricsOverride, metrics); err != nil {
 		return fmt.Errorf("setting the window's size: %w", err)
 	}

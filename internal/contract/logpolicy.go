@@ -11,8 +11,10 @@ const (
 	DefaultLogBytes   = 4 << 20
 	DefaultLogExcerpt = 1 << 10
 
-	MinLogAge, MaxLogAge     = time.Hour, 90 * 24 * time.Hour
-	MinLogBytes, MaxLogBytes = 64 << 10, 1 << 30
+	MinLogAge   = time.Hour
+	MaxLogAge   = 90 * 24 * time.Hour
+	MinLogBytes = 64 << 10
+	MaxLogBytes = 1 << 30
 	// MaxLogExcerpt keeps an attempt under way within what it may cost.
 	MaxLogExcerpt = 16 << 10
 )

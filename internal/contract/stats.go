@@ -9,8 +9,10 @@ import (
 
 // The steps in which statistics are kept, and for how long each.
 const (
-	StatsFine, StatsFineLife     = 5 * time.Minute, 48 * time.Hour
-	StatsCoarse, StatsCoarseLife = time.Hour, 14 * 24 * time.Hour
+	StatsFine       = 5 * time.Minute
+	StatsFineLife   = 48 * time.Hour
+	StatsCoarse     = time.Hour
+	StatsCoarseLife = 14 * 24 * time.Hour
 )
 
 // statBounds are the upper bounds of the classes of durations, in milliseconds; one more class has what is longer.

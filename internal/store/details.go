@@ -67,8 +67,9 @@ const writtenWithin = 10 * time.Second
 // walk reads packs until it has found an attempt.
 func (s *detailSearch) walk(ctx context.Context, number int, from, to string) error {
 	for offset := int64(0); s.missing[number] != nil && s.left > 0; offset += detailStep {
-		packs, err := s.store.rdb.ZRangeByScore(ctx, s.store.key.log(s.delivery.Subscription),
-			&redis.ZRangeBy{Min: from, Max: to, Offset: offset, Count: detailStep}).Result()
+		packs, err := s.store.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
+			Key: s.store.key.log(s.delivery.Subscription), Start: from, Stop: to, ByScore: true, Offset: offset, Count: detailStep,
+		}).Result()
 		if err != nil {
 			return fmt.Errorf("reading the log of attempts: %w", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
 
@@ -17,17 +18,22 @@ const memoryEvery = 10 * time.Second
 
 var (
 	memoryUsed  = desc("webhook_redis_memory_used_bytes", "Memory that Redis uses, as it tells every ten seconds.")
+	boxesKept   = desc("webhook_mailboxes", "Subscriptions in pull mode for which deliveries wait.")
+	lettersKept = desc("webhook_mailbox_messages", "Deliveries that wait to be collected, in the first thousand mailboxes.")
 	memoryLimit = desc("webhook_redis_memory_limit_bytes", "Memory that Redis may use: maxmemory, or what its machine has; beyond that it takes no writes, or is ended.")
 )
 
-// Memory shows how full Redis is; a prometheus.Collector. One process per Redis does.
+// Memory shows how full Redis is, and how much waits in mailboxes; a prometheus.Collector. One process per Redis does.
 type Memory struct {
 	store   *Store
 	last    atomic.Pointer[fullness] // nil: not known
 	failing bool
 }
 
-type fullness struct{ used, limit int64 }
+type fullness struct{ used, limit, mailboxes, letters int64 }
+
+// mostMailboxes bounds how many mailboxes are looked into, so that the letters are at least so many.
+const mostMailboxes = 1000
 
 // NewMemory makes a Memory; Run makes it work.
 func NewMemory(s *Store) *Memory { return &Memory{store: s} }
@@ -56,8 +62,32 @@ func (m *Memory) look(ctx context.Context) error {
 		m.last.Store(nil)
 		return fmt.Errorf("asking Redis how full it is: %w", err)
 	}
-	m.last.Store(fullnessOf(text))
+	f := fullnessOf(text)
+	if f.mailboxes, f.letters, err = m.store.mail(ctx); err != nil {
+		m.last.Store(nil)
+		return fmt.Errorf("counting what waits in mailboxes: %w", err)
+	}
+	m.last.Store(f)
 	return nil
+}
+
+// mail counts the mailboxes with letters, and the letters in those that are looked into.
+func (s *Store) mail(ctx context.Context) (mailboxes, letters int64, err error) {
+	list := s.rdb.Pipeline()
+	count, some := list.ZCard(ctx, s.key.mailboxes()), list.ZRange(ctx, s.key.mailboxes(), 0, mostMailboxes-1)
+	if _, err = list.Exec(ctx); err != nil || count.Val() == 0 {
+		return 0, 0, err
+	}
+	pipe := s.rdb.Pipeline()
+	sizes := make([]*redis.IntCmd, len(some.Val()))
+	for i, sub := range some.Val() {
+		sizes[i] = pipe.ZCard(ctx, s.key.mailbox(sub))
+	}
+	_, err = pipe.Exec(ctx)
+	for _, size := range sizes {
+		letters += size.Val()
+	}
+	return count.Val(), letters, err
 }
 
 // fullnessOf reads INFO's lines.
@@ -77,7 +107,12 @@ func fullnessOf(info string) *fullness {
 }
 
 // Describe and Collect make it a prometheus.Collector.
-func (m *Memory) Describe(ch chan<- *prometheus.Desc) { ch <- memoryUsed; ch <- memoryLimit }
+func (m *Memory) Describe(ch chan<- *prometheus.Desc) {
+	ch <- memoryUsed
+	ch <- memoryLimit
+	ch <- boxesKept
+	ch <- lettersKept
+}
 
 // Collect tells what Redis said last.
 func (m *Memory) Collect(ch chan<- prometheus.Metric) {
@@ -87,4 +122,6 @@ func (m *Memory) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(memoryUsed, prometheus.GaugeValue, float64(last.used))
 	ch <- prometheus.MustNewConstMetric(memoryLimit, prometheus.GaugeValue, float64(last.limit))
+	ch <- prometheus.MustNewConstMetric(boxesKept, prometheus.GaugeValue, float64(last.mailboxes))
+	ch <- prometheus.MustNewConstMetric(lettersKept, prometheus.GaugeValue, float64(last.letters))
 }

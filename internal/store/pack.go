@@ -75,7 +75,7 @@ func unpack(pack string) ([]contract.Delivery, error) {
 		var d contract.Delivery
 		err := text.Decode(&d)
 		switch {
-		case err == io.EOF: //nolint:errorlint // the decoder returns it bare
+		case err == io.EOF:
 			return all, nil
 		case err != nil || len(d.Attempts) != 1:
 			return nil, fmt.Errorf("reading the log of attempts: %w: %w", ErrDamaged, err)

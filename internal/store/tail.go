@@ -84,7 +84,7 @@ func (s *Store) Tail(ctx context.Context, asked []Tailing) ([][]Logged, error) {
 	all := make([][]Logged, len(asked))
 	for i, cmd := range read {
 		for _, entry := range cmd.Val() {
-			logged, err := loggedIn(entry, asked[i].From)
+			logged, err := loggedIn(entry, asked[i].From) // #nosec G602 -- there is one of each
 			if err != nil {
 				return nil, err
 			}

@@ -318,8 +318,10 @@ func TestOneLookupPerBatchAndBoundedPublishes(t *testing.T) {
 	require.Equal(t, 1, f.lookups)
 	require.Equal(t, maxPublish, f.largest)
 	f.commands(30 * 200)
-	require.InDelta(t, 6000, testutil.ToFloat64(f.listener.Metrics.commands.Of("orders")), 0)
-	require.InDelta(t, 200, testutil.ToFloat64(f.listener.Metrics.events.Of(eventKey{"orders", "matched"})), 0)
+	for _, resource := range []string{"orders", "payments"} {
+		require.InDelta(t, 3000, testutil.ToFloat64(f.listener.Metrics.commands.Of(resource)), 0)
+		require.InDelta(t, 100, testutil.ToFloat64(f.listener.Metrics.events.Of(eventKey{resource, "matched"})), 0)
+	}
 }
 
 func TestDependenciesThatFail(t *testing.T) {

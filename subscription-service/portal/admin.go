@@ -23,6 +23,7 @@ func (s *site) adminRoutes() {
 		"POST /portal/admin/new-resource":         createResource,
 		"GET " + resource:                         editResource,
 		"POST " + resource:                        changeResource,
+		"GET " + resource + "/throughput":         showThroughput,
 		"GET " + resource + "/delete":             confirmDeleteResource,
 		"POST " + resource + "/delete":            deleteResource,
 		"GET " + consumers + "{$}":                listConsumers,
@@ -50,6 +51,7 @@ type overview struct {
 		Messages int    `json:"messages"`
 		About    string `json:"about"`
 	} `json:"queues"`
+	Stats *statsPage `json:"-"`
 }
 
 func adminHome(v *visit) error {
@@ -57,7 +59,29 @@ func adminHome(v *visit) error {
 	if err := v.api.get(v.r.Context(), "/admin/v1/overview", nil, &o); err != nil {
 		return err
 	}
+	var err error
+	if o.Stats, err = v.stats("/admin/v1/stats", ""); err != nil {
+		return err
+	}
 	return v.page("adminhome", "Overview", o)
+}
+
+// throughput is how a resource's events and callbacks went.
+type throughput struct {
+	Resource string
+	Stats    *statsPage
+}
+
+func showThroughput(v *visit) error {
+	r, err := v.resourceView()
+	if err != nil {
+		return err
+	}
+	data := throughput{Resource: r.Name}
+	if data.Stats, err = v.stats("/admin/v1/stats", r.Name); err != nil {
+		return err
+	}
+	return v.page("adminthroughput", "Throughput of "+r.Name, data)
 }
 
 func listBreakers(v *visit) error {

@@ -16,6 +16,14 @@ type stats struct {
 // statPoint is one step of them.
 type statPoint struct{ contract.StatPoint }
 
+// Published is how many events there were.
+func (s stats) Published() (n int64) {
+	for _, p := range s.Points {
+		n += p.Events
+	}
+	return n
+}
+
 // Any tells whether there was an attempt at all.
 func (s stats) Any() bool {
 	for _, p := range s.Points {
@@ -52,8 +60,8 @@ type statsPage struct {
 	Ranges []statRange
 }
 
-// stats reads those of the API's path for the range that is asked for.
-func (v *visit) stats(path string) (*statsPage, error) {
+// stats reads those of the API's path for the range that is asked for; an admin's may be of one resource.
+func (v *visit) stats(path, resource string) (*statsPage, error) {
 	data := &statsPage{Range: statRanges[0], Ranges: statRanges}
 	for _, r := range statRanges {
 		if r.Name == v.r.URL.Query().Get("range") {
@@ -61,5 +69,8 @@ func (v *visit) stats(path string) (*statsPage, error) {
 		}
 	}
 	query := url.Values{"since": {v.Now().UTC().Add(-data.Range.Back).Format(time.RFC3339)}, "step": {data.Range.Step}}
+	if resource != "" {
+		query.Set("resource", resource)
+	}
 	return data, v.api.get(v.r.Context(), path, query, &data.stats)
 }

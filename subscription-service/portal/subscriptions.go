@@ -157,7 +157,7 @@ func showSubscription(v *visit) error {
 		return err
 	}
 	data.Deliveries = v.rows(found.Items)
-	if data.Stats, err = v.stats(v.apiPath("stats")); err != nil {
+	if data.Stats, err = v.stats(v.apiPath("stats"), ""); err != nil {
 		return err
 	}
 	return v.page("subscription", sub.Name(), data)

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -431,4 +432,28 @@ func TestDeadLettersAreTriedUntilNoneRemains(t *testing.T) {
 	_, errs, code = w.run("dead-letters", "replay", "--all")
 	require.Equal(t, exit.Usage, code)
 	require.Contains(t, errs, "--yes says so")
+}
+
+func TestTailGoesOnAfterTheLastEventOfAStreamThatBroke(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var asked []string
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Header.Get("Last-Event-ID"))
+		w.Header().Set("Content-Type", "text/event-stream")
+		if len(asked) == 3 {
+			cancel()
+			return
+		}
+		fmt.Fprintf(w, ": beat\n\nid: %d\nevent: attempt\ndata: {\"delivery\":{\"id\":\"dlv_%d\",\"status\":\"failed\"},\"attempt\":{\"number\":1,\"status\":500}}\n\n", len(asked), len(asked))
+	}))
+	defer gateway.Close()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	var out, errs bytes.Buffer
+	code := Main(ctx, System{In: strings.NewReader(""), Out: &out, Err: &errs, Environ: []string{"GATEWAY_URL=" + gateway.URL, "WEBHOOK_API_KEY=k"}, Dir: t.TempDir(), Now: time.Now},
+		[]string{"deliveries", "tail", "orders", "sub_1", "--status", "failed"})
+	require.Zero(t, code, errs.String())
+	require.Equal(t, []string{"", "1", "2"}, asked)
+	require.Contains(t, out.String(), "dlv_1")
+	require.Contains(t, out.String(), "dlv_2")
 }

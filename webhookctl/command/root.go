@@ -10,8 +10,8 @@ const long = `webhookctl does what admins, producers and consumers of apisix-web
 
 Whom it speaks to comes from flags, then from the environment (GATEWAY_URL, ADMIN_URL, ADMIN_TOKEN, AMQP_URL, WEBHOOK_API_KEY or
 WEBHOOK_TOKEN), then from the context that --context names; without one from .run/env of the current directory, where
-` + "`make up`" + ` has written it, and else from the current context (webhookctl context). Credentials of a context go only to that
-context's addresses.`
+` + "`make up`" + ` has written it, as far as it is about this machine, and else from the current context (webhookctl context). Credentials
+of a context go only to that context's addresses.`
 
 // root is the whole command line.
 func (a *app) root() *cobra.Command {
@@ -29,7 +29,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
-	add("consumer", a.subscribeCommand(), a.subscriptionsCommand(), a.deliveriesCommand(), a.replayCommand(), a.receiveCommand(), a.verifyCommand())
+	add("consumer", a.subscribeCommand(), a.subscriptionsCommand(), a.deliveriesCommand(), a.replayCommand(), a.listenCommand(), a.receiveCommand(), a.verifyCommand())
 	add("producer", a.eventsCommand())
 	add("admin", a.resourcesCommand(), a.consumersCommand(), a.keysCommand(), a.auditCommand(), a.breakersCommand(), a.deadLettersCommand())
 	add("all", a.explainCommand(), a.doctorCommand(), a.portalCommand(), a.contextCommand())

@@ -69,6 +69,7 @@ type tail struct {
 	chosen  filters
 	show    func(live)
 	note    func(string)
+	last    string // event of the stream, after which the next one goes on
 
 	since time.Time // of polling: what was made before is not shown
 	shown []string  // attempts of the last polls
@@ -103,14 +104,21 @@ func (t *tail) exists(ctx context.Context) bool {
 }
 
 func (t *tail) stream(ctx context.Context) error {
-	resp, err := t.gateway.Stream(ctx, client.Request{Method: http.MethodGet, Path: t.sub.path("deliveries", "live"), Header: http.Header{"Accept": {"text/event-stream"}}})
+	header := http.Header{"Accept": {"text/event-stream"}}
+	if t.last != "" {
+		header.Set("Last-Event-ID", t.last)
+	}
+	resp, err := t.gateway.Stream(ctx, client.Request{Method: http.MethodGet, Path: t.sub.path("deliveries", "live"), Header: header})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	for event, err := range sse.Read(resp.Body, &sse.ReadConfig{MaxEventSize: 1 << 20}) {
+	for event, err := range sse.Read(resp.Body, &sse.ReadConfig{MaxEventSize: 4 << 20}) {
 		if err != nil {
 			return fmt.Errorf("reading the stream: %w", err)
+		}
+		if event.LastEventID != "" {
+			t.last = event.LastEventID
 		}
 		var l live
 		if event.Type == "attempt" && json.Unmarshal([]byte(event.Data), &l) == nil && t.wanted(l) {

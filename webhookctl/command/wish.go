@@ -19,26 +19,34 @@ type wish struct {
 	maxInFlight                                       int
 }
 
+// register takes the flags of all fields.
 func (w *wish) register(cmd *cobra.Command) {
+	w.registerEvents(cmd)
+	f := cmd.Flags()
+	f.StringVar(&w.callbackURL, "callback-url", "", "where callbacks go")
+	f.StringArrayVar(&w.headers, "header", nil, "NAME=VALUE: a further header of callbacks (repeatable)")
+	f.StringArrayVar(&w.auth, "auth", nil, "NAME=VALUE: a field of the credential that callbacks carry, as type=bearer, token=@FILE, headers.X-Api-Key=@FILE; @- for stdin (repeatable)")
+	f.Float64Var(&w.rateLimit, "rate-limit", 0, "attempts per second at most")
+	f.IntVar(&w.maxInFlight, "max-in-flight", 0, "attempts under way at a time at most")
+	f.StringVar(&w.retries, "retry-schedule", "", "the waits between attempts, as 5s,30s,2m; none for one attempt only")
+	f.StringArrayVar(&w.timeouts, "attempt-timeout", nil, "NAME=DURATION of one attempt: connect, header or total (repeatable)")
+	f.StringVar(&w.mode, "mode", "", "push, or pull for consumers without an endpoint (webhookctl listen)")
+	_ = cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"push", "pull"}, noFiles)) // the flag is there
+}
+
+// registerEvents takes the flags that are about events, and not about calling an endpoint.
+func (w *wish) registerEvents(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&w.file, "file", "f", "", "a JSON or YAML file with the fields; flags count more. - for stdin")
-	f.StringVar(&w.callbackURL, "callback-url", "", "where callbacks go")
 	f.StringSliceVar(&w.types, "type", nil, "a type of event; * stands for one segment, ** for the rest (repeatable; none: all types)")
 	f.StringVar(&w.filter, "filter", "", "CEL that is true of the events that are wanted, as 'data.total > 100.0'")
 	f.StringVar(&w.transform, "transform", "", "CEL that makes the body, with --format data")
 	f.StringVar(&w.format, "format", "", "cloudevents-structured, cloudevents-binary or data")
-	f.StringArrayVar(&w.headers, "header", nil, "NAME=VALUE: a further header of callbacks (repeatable)")
-	f.StringArrayVar(&w.auth, "auth", nil, "NAME=VALUE: a field of the credential that callbacks carry, as type=bearer, token=@FILE, headers.X-Api-Key=@FILE; @- for stdin (repeatable)")
 	f.StringSliceVar(&w.signatures, "signature", nil, "v1, v1a (repeatable)")
-	f.Float64Var(&w.rateLimit, "rate-limit", 0, "attempts per second at most")
-	f.IntVar(&w.maxInFlight, "max-in-flight", 0, "attempts under way at a time at most")
 	f.StringVar(&w.ordering, "ordering", "", "none, or subject: one after the other for the same subject")
-	f.StringVar(&w.retries, "retry-schedule", "", "the waits between attempts, as 5s,30s,2m; none for one attempt only")
-	f.StringArrayVar(&w.timeouts, "attempt-timeout", nil, "NAME=DURATION of one attempt: connect, header or total (repeatable)")
 	f.StringVar(&w.description, "description", "", "what it is for")
-	f.StringVar(&w.mode, "mode", "", "push, or pull for consumers without an endpoint (webhookctl listen)")
 	for name, values := range map[string][]string{
-		"format": {"cloudevents-structured", "cloudevents-binary", "data"}, "ordering": {"none", "subject"}, "signature": {"v1", "v1a"}, "mode": {"push", "pull"},
+		"format": {"cloudevents-structured", "cloudevents-binary", "data"}, "ordering": {"none", "subject"}, "signature": {"v1", "v1a"},
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, noFiles)) // the flag is there
 	}

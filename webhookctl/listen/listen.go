@@ -4,10 +4,12 @@ package listen
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
@@ -22,12 +24,24 @@ type Letter struct {
 	Body         []byte
 }
 
+// What says in a few words what it is: the event's type and subject as far as its headers or its body tell them, or the media type.
+func (l Letter) What() string {
+	if kind := l.Header.Get("Ce-Type"); kind != "" {
+		return strings.TrimSpace(kind + " " + l.Header.Get("Ce-Subject"))
+	}
+	var event struct{ Type, Subject string }
+	if json.Unmarshal(l.Body, &event) == nil && event.Type != "" {
+		return strings.TrimSpace(event.Type + " " + event.Subject)
+	}
+	return l.Header.Get("Content-Type")
+}
+
 // Source is where letters wait, in their order.
 type Source interface {
 	// Collect returns the letters that were not acknowledged, from the first one on; none after a while without any.
 	Collect(ctx context.Context) ([]Letter, error)
-	// Acknowledge is about a letter that was taken: it comes no more.
-	Acknowledge(ctx context.Context, l Letter) error
+	// Acknowledge is about letters that were taken: they come no more.
+	Acknowledge(ctx context.Context, letters ...Letter) error
 }
 
 // Attempt is how it went with a letter once.
@@ -91,23 +105,54 @@ func (l *Listener) Run(ctx context.Context) error {
 	return nil
 }
 
-// handAll hands on what was collected together. It returns early when the rest has to be collected again.
+// What was taken is acknowledged together, so many letters or so long after the first of them at the latest.
+const (
+	ackAtOnce = 50
+	ackWithin = 500 * time.Millisecond
+	// ackTime bounds the last acknowledgement, after ctx has ended.
+	ackTime = 5 * time.Second
+)
+
+// handAll hands on what was collected together, and acknowledges what was taken. It returns early when the rest has to be collected again.
 func (l *Listener) handAll(ctx context.Context, letters []Letter) error {
-	collected := l.Now()
+	collected, acked := l.Now(), l.Now()
+	var taken []Letter
 	for _, letter := range letters {
-		if l.Now().Sub(collected) > fresh || !l.hand(ctx, letter, collected) {
-			return nil
+		if l.Now().Sub(collected) > fresh || !l.hand(ctx, letter, collected, func() error { return l.acknowledge(ctx, &taken) }) {
+			break
 		}
-		if err := l.Source.Acknowledge(ctx, letter); err != nil {
-			return fmt.Errorf("acknowledging: %w", err)
+		taken = append(taken, letter)
+		if len(taken) < ackAtOnce && l.Now().Sub(acked) < ackWithin {
+			continue
 		}
+		if err := l.acknowledge(ctx, &taken); err != nil {
+			return err
+		}
+		acked = l.Now()
+	}
+	return l.acknowledge(ctx, &taken)
+}
+
+// acknowledge tells of what was taken, also when ctx has ended.
+func (l *Listener) acknowledge(ctx context.Context, taken *[]Letter) error {
+	if len(*taken) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTime)
+	defer cancel()
+	if err := l.Source.Acknowledge(ctx, *taken...); err != nil {
+		return fmt.Errorf("acknowledging: %w", err)
+	}
+	for _, letter := range *taken {
 		delete(l.attempts, letter.ID)
 	}
+	*taken = nil
 	return nil
 }
 
-// hand tries one letter until it is taken; false if its signature has become too old before, or ctx has ended.
-func (l *Listener) hand(ctx context.Context, letter Letter, collected time.Time) bool {
+// hand tries one letter until it is taken; false if its signature has become too old before, or ctx has ended. Before it waits, what
+// was taken so far is acknowledged.
+func (l *Listener) hand(ctx context.Context, letter Letter, collected time.Time, acknowledge func() error) bool {
 	for ctx.Err() == nil && l.Now().Sub(collected) <= fresh {
 		l.attempts[letter.ID]++
 		begin := l.Now()
@@ -119,6 +164,9 @@ func (l *Listener) hand(ctx context.Context, letter Letter, collected time.Time)
 		l.Tell(attempt)
 		if attempt.Taken() {
 			return true
+		}
+		if err := acknowledge(); err != nil {
+			l.Note(err.Error())
 		}
 		l.Pause(ctx, attempt.Number)
 	}

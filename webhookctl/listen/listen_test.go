@@ -23,6 +23,7 @@ type box struct {
 	errs    []error
 	end     context.CancelFunc
 	collect int
+	acks    []int
 }
 
 func (b *box) Collect(context.Context) ([]Letter, error) {
@@ -38,12 +39,15 @@ func (b *box) Collect(context.Context) ([]Letter, error) {
 	return b.letters, nil
 }
 
-func (b *box) Acknowledge(_ context.Context, l Letter) error {
-	if b.letters[0].ID == l.ID {
+func (b *box) Acknowledge(ctx context.Context, letters ...Letter) error {
+	b.acks = append(b.acks, len(letters))
+	for _, l := range letters {
+		if ctx.Err() != nil || b.letters[0].ID != l.ID {
+			return errors.New("another one is first")
+		}
 		b.letters = b.letters[1:]
-		return nil
 	}
-	return errors.New("another one is first")
+	return nil
 }
 
 // run listens until the box is empty and returns what was told.
@@ -72,6 +76,7 @@ func TestALetterIsTriedUntilItIsTakenAndNoneComesBeforeIt(t *testing.T) {
 	}, nil)
 	require.NoError(t, err)
 	require.Empty(t, b.letters)
+	require.Equal(t, []int{2}, b.acks, "together")
 	require.Len(t, told, 5)
 	for i, want := range []struct {
 		id     string
@@ -82,6 +87,23 @@ func TestALetterIsTriedUntilItIsTakenAndNoneComesBeforeIt(t *testing.T) {
 		require.Equal(t, want.number, told[i].Number)
 		require.Equal(t, want.taken, told[i].Taken())
 	}
+}
+
+func TestWhatWasTakenIsAcknowledgedBeforeAWaitAndAtTheEnd(t *testing.T) {
+	b := &box{letters: []Letter{{ID: "1"}, {ID: "2"}, {ID: "3"}}}
+	_, _, err := run(t, b, func(_ context.Context, l Letter) (int, error) {
+		if l.ID == "2" && len(b.acks) == 0 {
+			return 500, nil
+		}
+		if l.ID == "3" {
+			b.end()
+			return 0, context.Canceled
+		}
+		return 200, nil
+	}, nil)
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 1}, b.acks)
+	require.Equal(t, []Letter{{ID: "3"}}, b.letters, "what was interrupted comes again")
 }
 
 func TestAnOldSignatureIsCollectedAnew(t *testing.T) {

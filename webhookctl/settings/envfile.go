@@ -14,8 +14,8 @@ import (
 // StackFile is where `make up` writes its addresses.
 var StackFile = filepath.Join(".run", "env")
 
-// ReadStack reads the .run/env of a directory; ok is false if there is none. Whoever can write the directory must not get at the
-// caller's credentials by it: addresses of other machines are left out, unless they have their own, as AMQP's do.
+// ReadStack reads the .run/env of a directory; ok is false if there is none. Whoever can write the directory must get neither the
+// caller's credentials nor events by it: addresses of other machines are left out.
 func ReadStack(dir string) (layer Layer, ok bool, err error) {
 	values, err := ReadEnvFile(filepath.Join(dir, StackFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -24,7 +24,7 @@ func ReadStack(dir string) (layer Layer, ok bool, err error) {
 	layer = Layer{From: StackFile, Values: map[Name]string{}}
 	for _, name := range Names {
 		value := values[string(name)]
-		if (name == GatewayURL || name == AdminURL) && !Loopback(value) {
+		if strings.HasSuffix(string(name), "_URL") && !Loopback(value) {
 			continue
 		}
 		layer.Values[name] = value

@@ -84,24 +84,25 @@ func TestAStacksFileIsRead(t *testing.T) {
 	_, ok, err := ReadStack(dir)
 	require.NoError(t, err)
 	require.False(t, ok)
-	write(t, filepath.Join(dir, StackFile), "# a stack\nGATEWAY_URL='http://127.0.0.1:1'\nexport ADMIN_URL=http://[::1]:2\nADMIN_TOKEN=\"x y\"\nAMQP_URL=amqp://h/a=b\n", 0o600)
+	write(t, filepath.Join(dir, StackFile), "# a stack\nGATEWAY_URL='http://127.0.0.1:1'\nexport ADMIN_URL=http://[::1]:2\nADMIN_TOKEN=\"x y\"\nAMQP_URL=amqp://u:p@localhost:1/a=b\n", 0o600)
 	found, ok, err := ReadStack(dir)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, "http://127.0.0.1:1", found.Values[GatewayURL])
 	require.Equal(t, "http://[::1]:2", found.Values[AdminURL])
 	require.Equal(t, "x y", found.Values[AdminToken])
-	require.Equal(t, "amqp://h/a=b", found.Values[AMQPURL])
+	require.Equal(t, "amqp://u:p@localhost:1/a=b", found.Values[AMQPURL])
 }
 
 func TestAForeignDirectoryGetsNoCredential(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, StackFile), "GATEWAY_URL=https://thief.example\nADMIN_URL=http://thief.example\n", 0o600)
+	write(t, filepath.Join(dir, StackFile), "GATEWAY_URL=https://thief.example\nADMIN_URL=http://thief.example\nAMQP_URL=amqp://thief.example/\n", 0o600)
 	found, _, err := ReadStack(dir)
 	require.NoError(t, err)
 	s := Merge(found, layer(FromEnvironment, "WEBHOOK_API_KEY", "k", "ADMIN_TOKEN", "t"))
 	require.False(t, s.Has(GatewayURL))
 	require.False(t, s.Has(AdminURL))
+	require.False(t, s.Has(AMQPURL), "events would go there")
 }
 
 func TestContextsAreKeptForTheirOwnerAlone(t *testing.T) {
