@@ -74,7 +74,9 @@ func (v *visit) try(f *form) (*check, error) {
 	f.faults = nil // of headers that are half typed
 	delete(asked, "auth")
 	delete(asked, "headers")
-	asked["callback_url"] = "https://endpoint.example/"
+	if !f.Pull() {
+		asked["callback_url"] = "https://endpoint.example/"
+	}
 	c := &check{}
 	_, err := v.api.send(v.r.Context(), http.MethodPost, "/"+v.resource()+"/subscribe/preview", map[string]any{"subscription": asked, "event": event}, &c.Preview)
 	if err != nil {

@@ -121,7 +121,23 @@ func (f *form) body() map[string]any {
 	if auth := f.auth(); auth != nil {
 		body["auth"] = auth
 	}
+	if f.Pull() {
+		for _, name := range pushOnly {
+			delete(body, name)
+		}
+	}
 	return body
+}
+
+// pushOnly are the fields that are about calling an endpoint.
+var pushOnly = []string{"callback_url", "headers", "auth", "rate_limit", "max_in_flight", "retry_schedule", "timeouts"}
+
+// Pull tells that events are to be collected, rather than called back.
+func (f form) Pull() bool {
+	if f.Subscription != nil {
+		return f.Subscription.Pull()
+	}
+	return f.Get("mode") == modePull
 }
 
 // asked is the body of a new subscription: without what is empty.
@@ -132,12 +148,15 @@ func (f *form) asked() map[string]any {
 			delete(body, name)
 		}
 	}
+	if f.Pull() {
+		body["mode"] = modePull
+	}
 	return body
 }
 
 // changes is the body of a patch: what differs from the subscription, null for what is taken away.
 func (f *form) changes() map[string]any {
-	before, body := (&form{Values: formOf(*f.Subscription)}).body(), f.body()
+	before, body := (&form{Values: formOf(*f.Subscription), Subscription: f.Subscription}).body(), f.body()
 	for name, value := range body {
 		was, _ := json.Marshal(before[name]) // texts, numbers and lists of them: never fails
 		is, _ := json.Marshal(value)

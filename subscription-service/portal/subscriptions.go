@@ -64,8 +64,11 @@ func (s subscription) Active() bool  { return s.Status == contract.StatusActive 
 func (s subscription) Paused() bool  { return s.Status == contract.StatusPaused }
 func (s subscription) Pending() bool { return s.Status == contract.StatusPending }
 
+// modePull is the mode of what is collected.
+const modePull = "pull"
+
 // Pull tells that the consumer fetches its events, rather than getting callbacks.
-func (s subscription) Pull() bool { return s.Mode == "pull" }
+func (s subscription) Pull() bool { return s.Mode == modePull }
 
 // Name is what a page calls it.
 func (s subscription) Name() string {
@@ -139,6 +142,8 @@ type subscriptionPage struct {
 
 	Deliveries []deliveryRow
 	Stats      *statsPage
+	// Gateway is its public address.
+	Gateway string
 }
 
 func showSubscription(v *visit) error {
@@ -146,7 +151,7 @@ func showSubscription(v *visit) error {
 	if err != nil {
 		return err
 	}
-	data := subscriptionPage{subscription: sub}
+	data := subscriptionPage{subscription: sub, Gateway: v.At.URL}
 	var found list[contract.Delivery]
 	if err := v.api.get(v.r.Context(), v.apiPath("deliveries"), url.Values{"limit": {"5"}}, &found); err != nil {
 		return err
