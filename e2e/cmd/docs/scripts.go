@@ -12,7 +12,7 @@ import (
 var asked = regexp.MustCompile(`\$\$?\{([A-Z][A-Z0-9_]+)(?::?[-=?])`)
 
 // scriptVariables describes what only make, the scripts and docker-compose.yml ask for.
-var scriptVariables = map[string]string{
+var scriptVariables = map[string]string{ // #nosec G101 -- names and what they are
 	"RUN_DIR":                  "the folder of a stack: several live side by side; `.run` unless set",
 	"STACK_TIMEOUT":            "seconds that a process may take to become healthy; 120 unless set",
 	"STACK":                    "`compose`: on Docker with the real APISIX",
