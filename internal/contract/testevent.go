@@ -13,7 +13,7 @@ const TestEventType = "webhook.test"
 func NewTestEvent(sub Subscription, now time.Time) *event.Event {
 	e := event.New()
 	e.SetID(NewID("evt"))
-	e.SetSource(testEventSource(sub))
+	e.SetSource(testEventSource(sub.Resource, sub.ID))
 	e.SetType(TestEventType)
 	e.SetTime(now)
 	e.SetDataContentType(event.ApplicationJSON)
@@ -23,7 +23,14 @@ func NewTestEvent(sub Subscription, now time.Time) *event.Event {
 
 // IsTestEvent tells a subscription's own test events from what a producer may call the same.
 func IsTestEvent(e *event.Event, sub Subscription) bool {
-	return e.Type() == TestEventType && e.Source() == testEventSource(sub)
+	return e.Type() == TestEventType && e.Source() == testEventSource(sub.Resource, sub.ID)
 }
 
-func testEventSource(sub Subscription) string { return "/" + sub.Resource + "/subscribe/" + sub.ID }
+// IsTest tells the delivery of such an event, on a resource.
+func (d Delivery) IsTest(resource string) bool {
+	return d.EventType == TestEventType && d.EventSource == testEventSource(resource, d.Subscription)
+}
+
+func testEventSource(resource, subscription string) string {
+	return "/" + resource + "/subscribe/" + subscription
+}

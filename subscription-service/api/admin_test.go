@@ -186,6 +186,7 @@ func TestDocument(t *testing.T) {
 		"/admin/v1/consumers/{id}": "delete get patch", "/admin/v1/consumers/{id}/keys": "get post", "/admin/v1/consumers/{id}/keys/{key_id}": "delete", "/admin/v1/audit": "get",
 		"/{resource}/events/types": "get", "/{resource}/events/asyncapi.json": "get", "/{resource}/events/openapi.json": "get",
 		"/admin/v1/resources/{resource}/asyncapi.json": "get", "/admin/v1/resources/{resource}/openapi.json": "get",
+		"/{resource}/subscribe/{id}/stream": "get", "/{resource}/subscribe/{id}/stream/ack": "post",
 		"/{resource}/events/docs": "get", "/admin/v1/resources/{resource}/docs": "get",
 		contract.PathWebhookKeys: "get",
 		contract.PathPortalLinks: "post", "/admin/v1/portal-links": "post", "/admin/v1/consumers/{id}/portal-links": "post",

@@ -19,6 +19,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/stats"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 	"github.com/apisix-webhooks/apisix-webhooks/subscription-service/explain"
@@ -77,6 +78,7 @@ type API struct {
 	open  *streams
 	news  *mailNews
 	tails *tails
+	stats *stats.Counter
 }
 
 // Run tends the answers that stay open, until the context ends. Without it each ends after a moment.
@@ -85,6 +87,7 @@ func (a *API) Run(ctx context.Context) error {
 	both.Go(func() error { return a.open.run(ctx) })
 	both.Go(func() error { return a.news.run(ctx) })
 	both.Go(func() error { return a.tails.run(ctx) })
+	both.Go(func() error { return a.stats.Run(ctx) })
 	return both.Wait()
 }
 
@@ -103,8 +106,8 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	newConsents(o).register(description)
 	webhookKeys{o.Store, o.Now}.register(description)
 	deliveries{o.Store}.register(description)
-	news := newMailNews(o)
-	newMail(o, open, news).register(description)
+	news, counter := newMailNews(o), stats.New(o.Store, o.Log, o.Now)
+	newMail(o, open, news, counter).register(description)
 	tails := newTails(o.Store)
 	live{o.Store, tails, open}.register(description)
 	statistics{o.Store, o.Now}.register(description)
@@ -126,7 +129,7 @@ func New(o Options, admin *http.ServeMux) (*API, error) {
 	}
 	admin.Handle("/", trail.watch(muxes.admin, "", bearer(o.Admins, routed(muxes.admin))))
 
-	a, watch := &API{open: open, news: news, tails: tails}, newObserver(o.Log, o.Trace, o.Metrics, o.Now)
+	a, watch := &API{open: open, news: news, tails: tails, stats: counter}, newObserver(o.Log, o.Trace, o.Metrics, o.Now)
 	inside, checked := meter.metered(beside(&a.pages[0], routed(muxes.gateway))), checks{o.Policy, o.Now}
 	a.Gateway = watch.observe(withChecks(checked, trail.watch(muxes.gateway, contract.GatewayPrefix, newGate(o.Signer, o.Store, o.Metrics).vouched(inside))))
 	a.Admin = watch.observe(beside(&a.pages[1], routed(admin)))

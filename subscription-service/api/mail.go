@@ -16,9 +16,11 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/callback"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/stats"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
@@ -28,6 +30,8 @@ type mail struct {
 	open      *streams
 	news      *mailNews
 	now       func() time.Time
+	stats     *stats.Counter
+	log       *zap.Logger
 	collected prometheus.Counter
 }
 
@@ -47,10 +51,10 @@ const (
 	ackAtOnce = 256
 )
 
-func newMail(o Options, open *streams, news *mailNews) mail {
+func newMail(o Options, open *streams, news *mailNews, counter *stats.Counter) mail {
 	collected := prometheus.NewCounter(prometheus.CounterOpts{Name: "webhook_mailbox_collected_total", Help: "Deliveries that were acknowledged by who collected them."})
 	o.Metrics.MustRegister(collected)
-	return mail{o.Store, open, news, o.Now, collected}
+	return mail{o.Store, open, news, o.Now, counter, o.Log, collected}
 }
 
 const streamDescription = "For a subscription of mode pull. As server-sent events each delivery is `id` and `data`, the body as a callback would have it " +
@@ -143,7 +147,7 @@ func (m mail) collect(ctx context.Context, in *collectRequest) (*huma.StreamResp
 		return nil, err
 	}
 	if a.ack > 0 {
-		if _, err := m.ackUpTo(ctx, sub.ID, a.ack); err != nil {
+		if _, err := m.ackUpTo(ctx, sub, a.ack); err != nil {
 			return nil, err
 		}
 	}
@@ -364,9 +368,9 @@ func (m mail) acknowledge(ctx context.Context, in *ackRequest) (*ackAnswer, erro
 	answer := &ackAnswer{}
 	if in.Body.ID != "" {
 		place, _ := placeOf(in.Body.ID)
-		answer.Body.Acknowledged, err = m.ackUpTo(ctx, sub.ID, place)
+		answer.Body.Acknowledged, err = m.ackUpTo(ctx, sub, place)
 	} else {
-		answer.Body.Acknowledged, err = m.ackEach(ctx, sub.ID, in.Body.IDs)
+		answer.Body.Acknowledged, err = m.ackEach(ctx, sub, in.Body.IDs)
 	}
 	if err == nil {
 		answer.Body.Waiting, err = m.store.TakeOut(ctx, sub.ID, nil)
@@ -396,47 +400,68 @@ func (m mail) everGiven(ctx context.Context, id string, body ackBody) error {
 	return nil
 }
 
-func (m mail) ackUpTo(ctx context.Context, id string, place int64) (n int, err error) {
+func (m mail) ackUpTo(ctx context.Context, sub contract.Subscription, place int64) (n int, err error) {
 	for {
-		waiting, err := m.store.WaitingUpTo(ctx, id, place, ackAtOnce)
+		waiting, err := m.store.WaitingUpTo(ctx, sub.ID, place, ackAtOnce)
 		if err != nil || len(waiting) == 0 {
 			return n, err
 		}
-		if err := m.done(ctx, id, waiting); err != nil {
+		if err := m.done(ctx, sub, waiting); err != nil {
 			return n, err
 		}
 		n += len(waiting)
 	}
 }
 
-func (m mail) ackEach(ctx context.Context, id string, ids []string) (int, error) {
+func (m mail) ackEach(ctx context.Context, sub contract.Subscription, ids []string) (int, error) {
 	places := make([]int64, len(ids))
 	for i, text := range ids {
 		places[i], _ = placeOf(text)
 	}
-	waiting, err := m.store.WaitingAt(ctx, id, places)
+	waiting, err := m.store.WaitingAt(ctx, sub.ID, places)
 	if err != nil || len(waiting) == 0 {
 		return 0, err
 	}
-	return len(waiting), m.done(ctx, id, waiting)
+	return len(waiting), m.done(ctx, sub, waiting)
 }
 
 // done records first and takes out then: after a crash in between the same comes again, and is acknowledged again.
-func (m mail) done(ctx context.Context, id string, waiting []store.Waiting) error {
+func (m mail) done(ctx context.Context, sub contract.Subscription, waiting []store.Waiting) error {
+	policy, err := m.store.Policy(ctx, sub.Resource)
+	if err != nil {
+		return err
+	}
 	records := make([]store.Record, 0, len(waiting))
 	for _, w := range waiting {
 		if w.Err == nil {
-			records = append(records, store.Record{Delivery: m.succeeded(w), Line: w.Command.Line()})
+			records = append(records, store.Record{Delivery: m.succeeded(w), Line: w.Command.Line(), Log: policy.Log})
 		}
 	}
 	if err := m.store.Record(ctx, records); err != nil {
 		return err
 	}
-	if _, err := m.store.TakeOut(ctx, id, waiting); err != nil {
+	if _, err := m.store.TakeOut(ctx, sub.ID, waiting); err != nil {
 		return err
 	}
 	m.collected.Add(float64(len(waiting)))
+	m.tell(ctx, sub, records)
 	return nil
+}
+
+// tell lets live pages and statistics know. It is beside what it tells of: an acknowledgement that is on record has succeeded.
+func (m mail) tell(ctx context.Context, sub contract.Subscription, records []store.Record) {
+	entries := make([]store.AttemptLog, len(records))
+	for i, r := range records {
+		waited := r.UpdatedAt.Sub(r.CreatedAt)
+		m.stats.Attempt(sub.Resource, sub.ID, true, waited)
+		attempt := r.Attempts[0]
+		attempt.Timings = &contract.Timings{QueuedMS: contract.Milliseconds(waited)}
+		r.Attempts = []contract.Attempt{attempt}
+		entries[i] = store.AttemptLog{Delivery: r.Delivery, Policy: r.Log}
+	}
+	if err := m.store.LogAttempts(ctx, entries); err != nil {
+		m.log.Warn("what was collected is not in the log of attempts", zap.Int("count", len(entries)), zap.Error(err))
+	}
 }
 
 func (m mail) succeeded(w store.Waiting) contract.Delivery {

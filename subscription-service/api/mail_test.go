@@ -156,7 +156,9 @@ func TestDeliveriesAreCollectedAsTheyComeAndAgainUntilAcknowledged(t *testing.T)
 		require.Equal(t, "succeeded", one["status"])
 	}
 	one := p.as(p.consumer, "GET", "/orders/subscribe/"+p.id+"/deliveries/"+first.headers["webhook-id"], nil).json(t)
-	require.Equal(t, "collected", one["attempts"].([]any)[0].(map[string]any)["outcome"])
+	attempt := one["attempts"].([]any)[0].(map[string]any)
+	require.Equal(t, "collected", attempt["outcome"])
+	require.Contains(t, attempt["timings"], "queued_ms", "it is in the log of attempts, which live pages follow")
 }
 
 func TestABodyThatIsNoTextComesInBase64(t *testing.T) {

@@ -118,6 +118,8 @@ func (r replays) one(ctx context.Context, in *deliveryRequest) (*askedAnswer, er
 		return nil, err
 	case delivery.Status == contract.DeliveryPending:
 		return nil, huma.Error409Conflict("the delivery is pending: an attempt is due by itself")
+	case delivery.IsTest(sub.Resource):
+		return nil, huma.Error409Conflict(fmt.Sprintf("a test event is not kept to be sent again: POST /%s/subscribe/%s/test sends another one", sub.Resource, sub.ID))
 	}
 	return r.ask(ctx, sub, contract.Replay{Since: delivery.CreatedAt, Until: delivery.CreatedAt, Delivery: delivery.ID})
 }

@@ -134,6 +134,11 @@ func TestOneDeliveryAgain(t *testing.T) {
 	}
 	w.as(acme, "POST", path+"/deliveries/dlv_p/replay", nil).problem(t, http.StatusConflict)
 	w.as(acme, "POST", path+"/deliveries/dlv_none/replay", nil).problem(t, http.StatusNotFound)
+	record(t, w.store, contract.Delivery{ID: "dlv_t", Subscription: path[len("/orders/subscribe/"):], EventID: "e2", EventSource: path, EventType: contract.TestEventType,
+		Status: contract.DeliverySucceeded, CreatedAt: at.Add(-time.Hour), UpdatedAt: at, AttemptCount: 1})
+	test := w.as(acme, "POST", path+"/deliveries/dlv_t/replay", nil)
+	test.problem(t, http.StatusConflict)
+	require.Contains(t, string(test.body), "POST "+path+"/test", "it is not kept: another one can be sent")
 	require.Empty(t, w.publisher.take())
 
 	w.as(acme, "PATCH", path, map[string]any{"status": "paused"})

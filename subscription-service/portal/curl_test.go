@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -22,13 +23,23 @@ import (
 type echo struct {
 	*httptest.Server
 
+	mu   sync.Mutex
 	got  *http.Request
 	body []byte
+}
+
+// last is the last request with its body.
+func (e *echo) last() (*http.Request, string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.got, string(e.body)
 }
 
 func newEcho(t testing.TB) *echo {
 	e := &echo{}
 	e.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
 		e.got = r
 		e.body, _ = io.ReadAll(r.Body)
 	}))
@@ -82,15 +93,16 @@ func TestTheCurlMakesTheSameRequest(t *testing.T) {
 			if c.BodyBase64 {
 				want, _ = base64.StdEncoding.DecodeString(c.Body)
 			}
-			require.Equal(t, string(want), string(e.body))
-			require.Equal(t, "POST", e.got.Method)
+			got, body := e.last()
+			require.Equal(t, string(want), body)
+			require.Equal(t, "POST", got.Method)
 			for _, h := range c.Headers {
 				if h.Name != "Host" && h.Name != "Content-Length" {
-					require.Equal(t, []string{h.Value}, e.got.Header.Values(h.Name), h.Name)
+					require.Equal(t, []string{h.Value}, got.Header.Values(h.Name), h.Name)
 				}
 			}
 			if !strings.Contains(curl(c), "text/plain") {
-				require.Empty(t, e.got.Header.Get("Content-Type"))
+				require.Empty(t, got.Header.Get("Content-Type"))
 			}
 		})
 	}
@@ -105,7 +117,8 @@ func TestHiddenValuesAreVariablesOfTheCurl(t *testing.T) {
 	require.Contains(t, curl(r), `'Authorization: Bearer '"$TOKEN"`)
 	require.NotContains(t, curl(r), contract.Hidden)
 	run(t, curl(r), "TOKEN=t0p $(id)", "TOKEN2=k", "TOKEN3=z")
-	require.Equal(t, []string{"Bearer t0p $(id)", "k", "azb'c"}, []string{e.got.Header.Get("Authorization"), e.got.Header.Get("X-Key"), e.got.Header.Get("X-Both")})
+	got, _ := e.last()
+	require.Equal(t, []string{"Bearer t0p $(id)", "k", "azb'c"}, []string{got.Header.Get("Authorization"), got.Header.Get("X-Key"), got.Header.Get("X-Both")})
 }
 
 func TestTheCurlOfACutBodySaysSo(t *testing.T) {

@@ -110,9 +110,9 @@ type deliveryPage struct {
 // soon is how close an attempt is that an open page waits for.
 const soon = time.Minute
 
-// CanReplay tells whether it can be sent again: a pending one is about to be by itself.
+// CanReplay tells whether it can be sent again: a pending one is about to be by itself, and a test event is not kept.
 func (d deliveryPage) CanReplay() bool {
-	return d.Status != contract.DeliveryPending && d.Subscription.Active()
+	return d.Status != contract.DeliveryPending && d.Subscription.Active() && !d.IsTest(d.Subscription.Resource)
 }
 
 func showDelivery(v *visit) error {
