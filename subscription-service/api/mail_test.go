@@ -62,7 +62,7 @@ type collected struct {
 func (p *puller) stream(query string, headers ...string) (next func() collected, end func()) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), 20*time.Second)
-	req, err := http.NewRequestWithContext(ctx, "GET", p.gateway+"/gateway"+p.path+query, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.gateway+"/gateway"+p.path+query, nil)
 	require.NoError(p.t, err)
 	req.Header.Set(contract.HeaderStatement, p.statement(p.consumer, "orders", "subscribe"))
 	for i := 0; i < len(headers); i += 2 {
@@ -235,7 +235,7 @@ func TestAStreamEndsWithItsSubscription(t *testing.T) {
 	p.put("one")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", p.gateway+"/gateway"+p.path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.gateway+"/gateway"+p.path, nil)
 	require.NoError(t, err)
 	req.Header.Set(contract.HeaderStatement, p.statement(p.consumer, "orders", "subscribe"))
 	res, err := p.client.Do(req)
