@@ -15,14 +15,20 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/callback"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/tracing"
 )
 
-// attempt makes one call and hands on what follows from it.
+// attempt makes one call and hands on what follows from it. It is apart from that so that a call that hangs holds a small stack.
 func (e *Engine) attempt(work context.Context, s *starting) {
 	began := e.Now()
 	ctx, span := e.begin(work, s)
-	defer span.End()
 	answer, err := e.call(ctx, s)
+	e.answered(work, s, span, began, answer, err)
+}
+
+// answered hands on what follows from a call.
+func (e *Engine) answered(work context.Context, s *starting, span tracing.Span, began time.Time, answer gateway.Answer, err error) {
+	defer span.End()
 	took := e.Now().Sub(began)
 	if work.Err() != nil {
 		span.Fail("cut_off")
