@@ -92,6 +92,6 @@ const mostSkipped = 100
 
 func (v *deadReplayView) skip(subscription, reason string) {
 	if len(v.Skipped) < mostSkipped {
-		v.Skipped = append(v.Skipped, skippedReplay{subscription, reason})
+		v.Skipped = append(v.Skipped, contract.SkippedReplay{Subscription: subscription, Reason: reason})
 	}
 }

@@ -85,22 +85,8 @@ func (b deadReplayBody) open() bool {
 	return len(b.IDs) == 0 && b.Since.IsZero() && b.Until.IsZero()
 }
 
-// skippedReplay is a subscription whose deliveries are not tried again.
-type skippedReplay struct {
-	Subscription string `json:"subscription_id"`
-	Reason       string `json:"reason"`
-}
-
 // deadReplayView says what was begun.
-type deadReplayView struct {
-	Replays    int             `json:"replays" doc:"replays that were started, one of each subscription"`
-	Running    int             `json:"running" doc:"replays that ran already"`
-	Deliveries int             `json:"deliveries" doc:"dead deliveries that they are about"`
-	Events     int             `json:"events" doc:"events that were published anew and are dead letters no more"`
-	Scanned    int             `json:"scanned" doc:"messages of the queue of dead letters that were looked at for them"`
-	Remaining  int             `json:"remaining" doc:"messages that are still to be looked at; zero: it is done"`
-	Skipped    []skippedReplay `json:"skipped" nullable:"false"`
-}
+type deadReplayView contract.DeadReplay
 
 type deadReplayRequest struct{ Body deadReplayBody }
 
@@ -115,7 +101,7 @@ const (
 )
 
 func (d deadLetters) replay(ctx context.Context, in *deadReplayRequest) (*deadReplayAnswer, error) {
-	begun := &deadReplayView{Skipped: []skippedReplay{}}
+	begun := &deadReplayView{Skipped: []contract.SkippedReplay{}}
 	if in.Body.Kind != contract.DeadEvent && in.Body.Remaining == 0 {
 		if err := d.replayDeliveries(ctx, in.Body, begun); err != nil {
 			return nil, err

@@ -44,18 +44,7 @@ func listDead(v *visit) error {
 }
 
 // begun is what the API says of a replay of dead letters.
-type begun struct {
-	Replays    int `json:"replays"`
-	Running    int `json:"running"`
-	Deliveries int `json:"deliveries"`
-	Events     int `json:"events"`
-	Scanned    int `json:"scanned"`
-	Remaining  int `json:"remaining"`
-	Skipped    []struct {
-		Subscription string `json:"subscription_id"`
-		Reason       string `json:"reason"`
-	} `json:"skipped"`
-}
+type begun contract.DeadReplay
 
 // Done is how much of the queue was looked at, in percent.
 func (b begun) Done() int {

@@ -115,18 +115,7 @@ starts nothing twice, so that after a failure or an interruption the same comman
 }
 
 // deadReplayed is what was begun, of one call or of all.
-type deadReplayed struct {
-	Replays    int `json:"replays"`
-	Running    int `json:"running"`
-	Deliveries int `json:"deliveries"`
-	Events     int `json:"events"`
-	Scanned    int `json:"scanned"`
-	Remaining  int `json:"remaining"`
-	Skipped    []struct {
-		Subscription string `json:"subscription_id"`
-		Reason       string `json:"reason"`
-	} `json:"skipped"`
-}
+type deadReplayed contract.DeadReplay
 
 // replayDead goes on until nothing remains: one call takes a few seconds at most.
 func (a *app) replayDead(ctx context.Context, body map[string]any) error {
