@@ -56,16 +56,9 @@ func main() {
 // the reason would drown. Every call is refused instead.
 func run() error {
 	env, logging, fault := readEnvironment()
-	log, err := service.Logger(logging.Level, "webhook-runner")
-	if err != nil {
-		return err
-	}
-	log = log.WithOptions(zap.WrapCore(sampled))
-	defer func() { _ = log.Sync() }() // stderr cannot always be synced
-	calls, err := service.EveryLine(logging.Level, "webhook-runner")
-	if err != nil {
-		return err
-	}
+	log := service.Logger(logging.Level, "webhook-runner").WithOptions(zap.WrapCore(sampled))
+	defer func() { _ = log.Sync() }() // it never fails
+	calls := service.EveryLine(logging.Level, "webhook-runner")
 	tracer, exporting := trace(log)
 	defer func() { _ = exporting.Close(context.Background()) }() // it never fails, and ends soon
 	runnerlog.NewLogger(logging.Level, os.Stderr)                // before its first use: by itself the library logs every call

@@ -210,6 +210,8 @@ handed_on() {
   done
 }
 
+# A rewrite of the append-only file takes a CPU for a second or so, so it is made rarely, and without compressing what mostly is
+# compressed already.
 start_redis() {
   mkdir -p "$RUN_DIR/redis"
   write_file "$RUN_DIR/redis/redis.conf" <<CONF
@@ -219,6 +221,8 @@ requirepass ${SECRET[REDIS_PASSWORD]}
 dir "$RUN_DIR/redis"
 appendonly yes
 appendfsync everysec
+auto-aof-rewrite-min-size 256mb
+rdbcompression no
 save ""
 maxmemory-policy noeviction
 set-proc-title no
@@ -255,7 +259,8 @@ start_rabbitmq() {
     -- "$RABBITMQ_SERVER"
 }
 
-# The write-ahead log of the quorum queues may grow to 512 MB by default, which also sits in memory.
+# The write-ahead log of the quorum queues sits in memory too. When it is full the broker is busy with it for a fifth of a second,
+# whatever its size: a small one is full often. By default it may grow to 512 MB.
 rabbitmq_conf() {
   cat <<CONF
 listeners.tcp.local = 127.0.0.1:${PORT[amqp]}
@@ -264,9 +269,9 @@ default_pass = ${SECRET[RABBITMQ_PASSWORD]}
 log.console = true
 log.console.level = info
 log.file = false
-vm_memory_high_watermark.absolute = 1GiB
+vm_memory_high_watermark.absolute = 2GiB
 disk_free_limit.absolute = 100MB
-raft.wal_max_size_bytes = 134217728
+raft.wal_max_size_bytes = 268435456
 CONF
 }
 

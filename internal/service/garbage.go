@@ -5,53 +5,104 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
+	"time"
 )
 
 // Garbage may pile up between two collections, which makes them rare, as long as the process stays small with it. For the heap
-// of ten thousand calls that hang it would be held for nothing: there it is little, but never so little that collecting is all
-// the process does.
+// of ten thousand calls that hang it would be held for nothing: there it is little, unless so much is made anew that collecting
+// would be what the process does. A backlog of as many that are worked off is such a heap.
 const (
 	small        = 64 << 20 // of live heap and garbage
 	leastGarbage = 12 << 20
 	leastPercent = 12
 	mostPercent  = 400
+	// A collection looks at all that lives, at about a nanosecond per byte. With as many percent as there are bytes made anew in a
+	// second, in units of workRate, collections take a twentieth of one CPU's time.
+	workRate    = 500 << 10
+	workPercent = 100 // as Go has it by default; more memory than that is not worth it
 )
 
-// BoundGarbage sets the collector's percentage anew after each collection. GOGC in the environment turns it off.
+// adjustEvery is how often the percentage is looked at without a collection: when the work is done there may be none for long.
+const adjustEvery = time.Second
+
+// BoundGarbage sets the collector's percentage anew after each collection, and once a second. GOGC in the environment turns it
+// off.
 func BoundGarbage() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(mostPercent)
-		afterCollection(mostPercent)
+	if os.Getenv("GOGC") != "" {
+		return
 	}
+	debug.SetGCPercent(mostPercent)
+	c := &collector{percent: mostPercent, since: time.Now(), made: read(allocated)}
+	c.afterCollection()
+	c.afterAWhile()
+}
+
+// collector knows what the percentage is, and how much has been made when.
+type collector struct {
+	mu      sync.Mutex
+	percent int
+	since   time.Time
+	made    uint64  // by then, in bytes
+	rate    float64 // bytes per second
 }
 
 // cycle is an object that nobody holds: it is finalised after each collection, and makes the next one. It is not small, since
 // small objects share their memory and are finalised late.
 type cycle struct {
-	percent int
-	_       [7]int
+	*collector
+	_ [7]int
 }
 
-func afterCollection(before int) {
-	runtime.SetFinalizer(&cycle{percent: before}, func(c *cycle) {
-		percent := percentFor(inUse())
-		if change := percent - c.percent; change > c.percent/8 || -change > c.percent/8 {
-			debug.SetGCPercent(percent) // stops the world for a moment: not for every trifle
-		} else {
-			percent = c.percent
-		}
-		afterCollection(percent)
+func (c *collector) afterCollection() {
+	runtime.SetFinalizer(&cycle{collector: c}, func(next *cycle) {
+		next.adjust(time.Now())
+		next.afterCollection()
 	})
 }
 
-func percentFor(used uint64) int {
-	garbage := max(leastGarbage, small-int(min(used, small)))
-	return min(mostPercent, max(leastPercent, garbage*100/int(max(used, 1)))) // #nosec G115 -- bytes of memory
+func (c *collector) afterAWhile() {
+	time.AfterFunc(adjustEvery, func() {
+		c.adjust(time.Now())
+		c.afterAWhile()
+	})
 }
 
+func (c *collector) adjust(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if apart := now.Sub(c.since); apart >= adjustEvery/10 { // less tells nothing
+		made := read(allocated)
+		c.rate, c.made, c.since = float64(made-c.made)/apart.Seconds(), made, now
+	}
+	percent := percentFor(inUse(), c.rate)
+	if change := percent - c.percent; change > c.percent/8 || -change > c.percent/8 {
+		debug.SetGCPercent(percent) // stops the world for a moment: not for every trifle
+		c.percent = percent
+	}
+}
+
+func percentFor(used uint64, rate float64) int {
+	garbage := max(leastGarbage, small-int(min(used, small)))
+	work := min(workPercent, int(rate/workRate))
+	return min(mostPercent, max(leastPercent, work, garbage*100/int(max(used, 1)))) // #nosec G115 -- bytes of memory
+}
+
+const (
+	allocated   = "/gc/heap/allocs:bytes"
+	liveHeap    = "/gc/heap/live:bytes"
+	liveStacks  = "/gc/scan/stack:bytes"
+	unavailable = 0
+)
+
 // inUse is what the percentage is of: the live heap and the stacks.
-func inUse() uint64 {
-	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}}
-	metrics.Read(samples)
-	return samples[0].Value.Uint64() + samples[1].Value.Uint64()
+func inUse() uint64 { return read(liveHeap) + read(liveStacks) }
+
+func read(name string) uint64 {
+	sample := []metrics.Sample{{Name: name}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindUint64 {
+		return unavailable
+	}
+	return sample[0].Value.Uint64()
 }

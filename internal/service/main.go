@@ -72,16 +72,14 @@ func environments[C any]() (config C, common base, err error) {
 
 func (p Process[C]) run(config C, common base) error {
 	BoundGarbage()
-	log, err := EveryLine(common.LogLevel, p.Name) // every request has its line, so none is left out
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Sync() }() // stderr cannot always be synced
+	log := EveryLine(common.LogLevel, p.Name) // every request has its line, so none is left out
+	defer func() { _ = log.Sync() }()         // it never fails
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	app := New(log)
 	app.Bounds.Connections = common.MaxConnections
-	if err = app.trace(common.Tracing, p.Name); err == nil && common.PprofListen != "" {
+	err := app.trace(common.Tracing, p.Name)
+	if err == nil && common.PprofListen != "" {
 		_, err = app.Listen("profiles", common.PprofListen, profiles())
 	}
 	if err == nil {
@@ -142,27 +140,23 @@ func variableOf(config reflect.Type, field string) string {
 	return name
 }
 
-// Logger writes JSON lines to stderr. Of many equal lines within a second it writes the first hundred and every hundredth.
-func Logger(level zapcore.Level, name string) (*zap.Logger, error) {
-	return logger(level, name, zap.NewProductionConfig().Sampling)
+// Logger writes JSON lines to stderr. Of many equal lines within a second it writes the first hundred and every hundredth. Sync it
+// at the end: lines wait for a moment to be written together.
+func Logger(level zapcore.Level, name string) *zap.Logger {
+	return logger(zapcore.NewSamplerWithOptions(core(level), time.Second, 100, 100), name)
 }
 
 // EveryLine is a Logger that leaves nothing out.
-func EveryLine(level zapcore.Level, name string) (*zap.Logger, error) {
-	return logger(level, name, nil)
+func EveryLine(level zapcore.Level, name string) *zap.Logger { return logger(core(level), name) }
+
+func core(level zapcore.Level) zapcore.Core {
+	format := zap.NewProductionEncoderConfig()
+	format.EncodeTime = zapcore.ISO8601TimeEncoder
+	return zapcore.NewCore(zapcore.NewJSONEncoder(format), stderr, zap.NewAtomicLevelAt(level))
 }
 
-func logger(level zapcore.Level, name string, sampling *zap.SamplingConfig) (*zap.Logger, error) {
-	config := zap.NewProductionConfig()
-	config.Level = zap.NewAtomicLevelAt(level)
-	config.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
-	config.DisableStacktrace = true
-	config.Sampling = sampling
-	log, err := config.Build()
-	if err != nil {
-		return nil, fmt.Errorf("building the logger: %w", err)
-	}
-	return log.Named(name), nil
+func logger(core zapcore.Core, name string) *zap.Logger {
+	return zap.New(core, zap.AddCaller(), zap.ErrorOutput(stderr)).Named(name)
 }
 
 // profiles serves what `go tool pprof` reads.
