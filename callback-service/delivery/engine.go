@@ -216,7 +216,7 @@ const (
 	// maxBatch is how many commands share a round trip to Redis.
 	maxBatch = 256
 	// startPace and settlePace are how far apart batches are kept at most. What is settled is not waited for by an endpoint.
-	startPace  = 2 * time.Millisecond
+	startPace  = 3 * time.Millisecond
 	settlePace = 25 * time.Millisecond
 	// tickEvery is how often paused lanes, lines and rests are looked at.
 	tickEvery = 20 * time.Millisecond
