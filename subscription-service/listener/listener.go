@@ -107,7 +107,7 @@ const (
 	maxBatch = 200
 	prefetch = 4 * maxBatch
 	// pace is how far batches are kept apart at most: events that come one by one would otherwise cost several round trips each.
-	pace = 16 * time.Millisecond
+	pace = 12 * time.Millisecond
 	// leaving is how long it takes at most to leave to the broker what can't be finished.
 	leaving = time.Second
 )
