@@ -199,10 +199,9 @@ func (s *Sweeper) giveUp(ctx context.Context, sub *contract.Subscription, letter
 
 func (s *Sweeper) failed(l store.Kept, age time.Duration) contract.Delivery {
 	c := l.Command
-	text, _ := contract.Duration(age).MarshalText() // never fails
 	return contract.Delivery{
 		ID: c.Delivery, Subscription: c.Subscription, EventID: c.Event.ID(), EventSource: c.Event.Source(), EventType: c.Event.Type(),
-		Status: contract.DeliveryFailed, Reason: "not collected in time, which is " + string(text), CreatedAt: c.Created, UpdatedAt: s.Now().UTC(), AttemptCount: c.Attempt,
+		Status: contract.DeliveryFailed, Reason: "not collected in time, which is " + contract.Duration(age).String(), CreatedAt: c.Created, UpdatedAt: s.Now().UTC(), AttemptCount: c.Attempt,
 	}
 }
 

@@ -66,7 +66,7 @@ func (f form) Auth() string {
 // formOf fills the form in with a subscription as it is.
 func formOf(sub subscription) url.Values {
 	v := url.Values{
-		"mode": {sub.Mode}, "callback_url": {sub.CallbackURL}, "filter": {sub.Filter}, "transform": {sub.Transform}, "format": {string(sub.Format)},
+		"mode": {string(sub.Mode)}, "callback_url": {sub.CallbackURL}, "filter": {sub.Filter}, "transform": {sub.Transform}, "format": {string(sub.Format)},
 		"description": {sub.Description}, "ordering": {string(sub.Ordering)}, "headers": {headerLines(sub.Headers)}, "type": sub.Types,
 		"retry_schedule": {durations(sub.RetrySchedule)}, "connect": {text(sub.Timeouts.Connect)}, "header": {text(sub.Timeouts.Header)},
 		"total": {text(sub.Timeouts.Total)}, "auth_type": {"keep"}, "max_in_flight": {strconv.Itoa(sub.MaxInFlight)},
@@ -104,8 +104,7 @@ func text(d contract.Duration) string {
 	if d == 0 {
 		return ""
 	}
-	raw, _ := d.MarshalText() // never fails
-	return string(raw)
+	return d.String()
 }
 
 // body is what the form asks of the API, each field as it would be in a new subscription; nil stands for a field that is empty.
@@ -137,7 +136,7 @@ func (f form) Pull() bool {
 	if f.Subscription != nil {
 		return f.Subscription.Pull()
 	}
-	return f.Get("mode") == modePull
+	return f.Get("mode") == string(contract.ModePull)
 }
 
 // asked is the body of a new subscription: without what is empty.
@@ -149,7 +148,7 @@ func (f *form) asked() map[string]any {
 		}
 	}
 	if f.Pull() {
-		body["mode"] = modePull
+		body["mode"] = contract.ModePull
 	}
 	return body
 }
