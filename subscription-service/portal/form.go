@@ -13,13 +13,6 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
-// eventType is one of the resource's catalogue.
-type eventType struct {
-	Name        string          `json:"name"`
-	Description string          `json:"description"`
-	Schema      json.RawMessage `json:"schema"`
-}
-
 // form is a subscription on its way: what was typed, and what is wrong with it.
 type form struct {
 	url.Values
@@ -27,7 +20,7 @@ type form struct {
 	Resource string
 	// Subscription is the one that is changed; nil for a new one.
 	Subscription *subscription
-	Catalogue    []eventType
+	Catalogue    []contract.EventType
 	// Problem is why it was not taken; nil if it was not sent yet.
 	Problem *problem
 	faults  map[string][]string
@@ -310,7 +303,7 @@ func (f *form) refused(err error) error {
 // form begins one for the page's resource.
 func (v *visit) form(values url.Values, sub *subscription) (*form, error) {
 	f := &form{Values: values, Resource: v.r.PathValue("resource"), Subscription: sub}
-	var types list[eventType]
+	var types list[contract.EventType]
 	if err := v.api.get(v.r.Context(), "/"+v.resource()+"/events/types", nil, &types); err != nil {
 		return nil, err
 	}
@@ -349,7 +342,7 @@ func (v *visit) showForm(f *form) error {
 func (f *form) split() {
 	var boxes, typed []string
 	for _, name := range f.Values["type"] {
-		if slices.ContainsFunc(f.Catalogue, func(t eventType) bool { return t.Name == name }) {
+		if slices.ContainsFunc(f.Catalogue, func(t contract.EventType) bool { return t.Name == name }) {
 			boxes = append(boxes, name)
 		} else {
 			typed = append(typed, name)

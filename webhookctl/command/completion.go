@@ -66,7 +66,7 @@ func named[T any](ctx context.Context, c *client.Client, err error, path string,
 func (a *app) resourceNames() completer {
 	return a.completing(func(ctx context.Context, _ []string) []cobra.Completion {
 		admin, err := a.admin()
-		return named(ctx, admin, err, "/admin/v1/resources", nil, func(r client.Resource) cobra.Completion { return r.Name })
+		return named(ctx, admin, err, "/admin/v1/resources", nil, func(r contract.Resource) cobra.Completion { return r.Name })
 	})
 }
 
