@@ -57,18 +57,11 @@ func (a *app) resourcesGet() *cobra.Command {
 }
 
 func (a *app) showResource(answer client.Answer) error {
-	var r contract.Resource
-	if done, err := a.raw(answer, &r); done {
-		return err
-	}
-	if a.print.Quiet {
-		a.print.Say("%s", r.Name)
-		return nil
-	}
-	a.print.Fields(output.Field{Name: "name", Value: r.Name}, output.Field{Name: "policy", Value: indented(r.Policy)})
-	a.print.Say("")
-	a.print.Rows([]string{"type", "schema", "description"}, typeRows(r.Types))
-	return nil
+	return show(a, answer, func(r contract.Resource) string { return r.Name }, func(r contract.Resource) {
+		a.print.Fields(output.Field{Name: "name", Value: r.Name}, output.Field{Name: "policy", Value: indented(r.Policy)})
+		a.print.Say("")
+		a.print.Rows([]string{"type", "schema", "description"}, typeRows(r.Types))
+	})
 }
 
 func typeRows(types []contract.EventType) [][]string {

@@ -80,16 +80,9 @@ func (a *app) subscriptionsGet() *cobra.Command {
 }
 
 func (a *app) showSubscription(answer client.Answer) error {
-	var sub contract.SubscriptionView
-	if done, err := a.raw(answer, &sub); done {
-		return err
-	}
-	if a.print.Quiet {
-		a.print.Say("%s", sub.ID)
-		return nil
-	}
-	a.print.Fields(a.subscriptionFields(sub)...)
-	return nil
+	return show(a, answer, func(sub contract.SubscriptionView) string { return sub.ID }, func(sub contract.SubscriptionView) {
+		a.print.Fields(a.subscriptionFields(sub)...)
+	})
 }
 
 func (a *app) subscriptionFields(s contract.SubscriptionView) []output.Field {
