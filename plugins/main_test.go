@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/callbackproxy"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/requesttest"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/subscribe"
@@ -54,27 +53,10 @@ func beParent() {
 	_ = child.Wait()
 }
 
-// output collects what a process says, to be read while it runs.
-type output struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.all.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.all.String()
-}
-
 // running is a runner as APISIX starts it.
 type running struct {
-	*output
+	*testkit.Buffer
+
 	cmd  *exec.Cmd
 	exit chan error
 }
@@ -82,7 +64,7 @@ type running struct {
 // launch starts a runner. Only what is given is in its environment.
 func launch(t *testing.T, env ...string) *running {
 	t.Helper()
-	r := &running{output: &output{}, exit: make(chan error, 1), cmd: exec.CommandContext(context.Background(), os.Args[0])}
+	r := &running{Buffer: &testkit.Buffer{}, exit: make(chan error, 1), cmd: exec.CommandContext(context.Background(), os.Args[0])}
 	r.cmd.Env = append([]string{asRunner + "=1", "APISIX_CONF_EXPIRE_TIME=3600", "PATH=" + os.Getenv("PATH")}, env...)
 	r.cmd.Stdout, r.cmd.Stderr = r, r
 	if err := r.cmd.Start(); err != nil {

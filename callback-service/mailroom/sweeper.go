@@ -13,6 +13,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/rabbit"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
 )
 
@@ -80,16 +81,8 @@ func New(o Options) *Sweeper {
 
 // Run sweeps until ctx ends.
 func (s *Sweeper) Run(ctx context.Context) error {
-	ticker := time.NewTicker(sweepEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			s.sweep(ctx)
-		}
-	}
+	service.Every(ctx, sweepEvery, s.sweep)
+	return nil
 }
 
 func (s *Sweeper) sweep(ctx context.Context) {
@@ -199,10 +192,9 @@ func (s *Sweeper) giveUp(ctx context.Context, sub *contract.Subscription, letter
 
 func (s *Sweeper) failed(l store.Kept, age time.Duration) contract.Delivery {
 	c := l.Command
-	text, _ := contract.Duration(age).MarshalText() // never fails
 	return contract.Delivery{
 		ID: c.Delivery, Subscription: c.Subscription, EventID: c.Event.ID(), EventSource: c.Event.Source(), EventType: c.Event.Type(),
-		Status: contract.DeliveryFailed, Reason: "not collected in time, which is " + string(text), CreatedAt: c.Created, UpdatedAt: s.Now().UTC(), AttemptCount: c.Attempt,
+		Status: contract.DeliveryFailed, Reason: "not collected in time, which is " + contract.Duration(age).String(), CreatedAt: c.Created, UpdatedAt: s.Now().UTC(), AttemptCount: c.Attempt,
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/callback-service/gateway"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -56,10 +57,8 @@ func always(answer gateway.Answer, err error) *scripted {
 	return answers(func(int64) (gateway.Answer, error) { return answer, err })
 }
 
-type clock struct{ ns atomic.Int64 }
-
-func (c *clock) now() time.Time           { return time.Unix(1_700_000_000, c.ns.Load()) }
-func (c *clock) advance(by time.Duration) { c.ns.Add(int64(by)) }
+// clock stands at some time.
+func clock() *testkit.Clock { return testkit.NewClock(time.Unix(1_700_000_000, 0)) }
 
 func subscription() *contract.Subscription {
 	return with(&contract.Auth{Type: contract.AuthOAuth2, OAuth2: &contract.OAuth2{
@@ -181,13 +180,13 @@ func TestATokenIsUsedUntilShortlyBeforeItExpires(t *testing.T) {
 		"nothing":     {``, 3 * time.Minute, defaultLife},
 		"a year":      {`,"expires_in":31536000`, 23 * time.Hour, maxLife},
 	} {
-		c0, g := &clock{}, counted(c.says)
-		s := New(g, c0.now)
+		c0, g := clock(), counted(c.says)
+		s := New(g, c0.Now)
 		for _, step := range []struct {
 			by   time.Duration
 			want string
 		}{{0, "token-1"}, {c.holds, "token-1"}, {c.over - c.holds, "token-2"}} {
-			c0.advance(step.by)
+			c0.Advance(step.by)
 			token, err := ask(t, s, subscription())
 			require.NoError(t, err, name)
 			require.Equal(t, step.want, token, name)
@@ -279,10 +278,10 @@ func TestAFailureStandsForAMomentAndARefusalLonger(t *testing.T) {
 		"refused": {says(401, `{"error":"invalid_client"}`), refusedLife},
 		"failed":  {says(503, ``), failedLife},
 	} {
-		c0, g := &clock{}, always(c.answer, nil)
-		s := New(g, c0.now)
+		c0, g := clock(), always(c.answer, nil)
+		s := New(g, c0.Now)
 		for i, by := range []time.Duration{0, 0, c.life - time.Nanosecond, time.Nanosecond} {
-			c0.advance(by)
+			c0.Advance(by)
 			_, err := ask(t, s, subscription())
 			var failure *Failure
 			require.ErrorAs(t, err, &failure, name)
@@ -292,12 +291,12 @@ func TestAFailureStandsForAMomentAndARefusalLonger(t *testing.T) {
 }
 
 func TestARefusedTokenIsForgottenUnlessItIsFresh(t *testing.T) {
-	c, g, sub := &clock{}, counted(`,"expires_in":3600`), subscription()
-	s := New(g, c.now)
+	c, g, sub := clock(), counted(`,"expires_in":3600`), subscription()
+	s := New(g, c.Now)
 	first, err := ask(t, s, sub)
 	require.NoError(t, err)
 	require.False(t, s.Refused(sub, first), "another would be refused as well")
-	c.advance(freshFor)
+	c.Advance(freshFor)
 	require.True(t, s.Refused(sub, first))
 	second, err := ask(t, s, sub)
 	require.NoError(t, err)

@@ -23,8 +23,8 @@ const (
 // Duration is a time.Duration that is written as in "1m30s".
 type Duration time.Duration
 
-// MarshalText writes the shortest form that Go's time.ParseDuration reads: "2m", where Go writes "2m0s".
-func (d Duration) MarshalText() ([]byte, error) {
+// String is the shortest form that Go's time.ParseDuration reads: "2m", where Go writes "2m0s".
+func (d Duration) String() string {
 	text := time.Duration(d).String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")
@@ -32,8 +32,11 @@ func (d Duration) MarshalText() ([]byte, error) {
 	if strings.HasSuffix(text, "h0m") {
 		text = strings.TrimSuffix(text, "0m")
 	}
-	return []byte(text), nil
+	return text
 }
+
+// MarshalText writes what String says.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // UnmarshalText reads "1m30s".
 func (d *Duration) UnmarshalText(text []byte) error {

@@ -20,3 +20,17 @@ func Pause(ctx context.Context, d time.Duration) {
 	case <-timer.C:
 	}
 }
+
+// Every does it once in each period until ctx ends, for the first time when one is over.
+func Every(ctx context.Context, period time.Duration, do func(context.Context)) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			do(ctx)
+		}
+	}
+}

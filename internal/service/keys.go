@@ -70,16 +70,9 @@ func (k Keys) Follow(ctx context.Context, s *contract.Signer, log *zap.Logger) e
 		return nil
 	}
 	f := following{Keys: k, signer: s, log: log}
-	tick := time.NewTicker(keysEvery)
-	defer tick.Stop()
-	for {
-		f.look()
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
+	f.look()
+	Every(ctx, keysEvery, func(context.Context) { f.look() })
+	return nil
 }
 
 // following is what was made of the file last.

@@ -34,6 +34,15 @@ func AMQP(t testing.TB) string {
 	return url
 }
 
+// Rabbit is AMQP, or a private broker until the test ends where $AMQP_URL is not set.
+func Rabbit(t testing.TB) string {
+	t.Helper()
+	if os.Getenv("AMQP_URL") == "" {
+		return StartRabbit(t).URL
+	}
+	return AMQP(t)
+}
+
 func skip(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("WEBHOOK_TEST_REQUIRE") != "" {

@@ -37,8 +37,8 @@ func later(t *testing.T, what string, holds func() bool) {
 func TestFreshKeysAreUsedWithoutAsking(t *testing.T) {
 	b := setUp(t)
 	b.want(t, "acme", b.token(t, nil))
-	b.advance(freshFor - 1)
-	b.want(t, "acme", b.token(t, testkit.Part{"exp": b.now().Unix() + 60, "jti": "2"}))
+	b.Advance(freshFor - 1)
+	b.want(t, "acme", b.token(t, testkit.Part{"exp": b.Now().Unix() + 60, "jti": "2"}))
 	if n := b.issuer.Fetches.Load(); n != 1 {
 		t.Errorf("%d fetches", n)
 	}
@@ -47,8 +47,8 @@ func TestFreshKeysAreUsedWithoutAsking(t *testing.T) {
 func TestKeysAreRenewedBesideTheCalls(t *testing.T) {
 	b := setUp(t)
 	b.want(t, "acme", b.token(t, nil))
-	b.advance(freshFor)
-	b.want(t, "acme", b.token(t, testkit.Part{"exp": b.now().Unix() + 60}))
+	b.Advance(freshFor)
+	b.want(t, "acme", b.token(t, testkit.Part{"exp": b.Now().Unix() + 60}))
 	later(t, "a second fetch", func() bool { return b.issuer.Fetches.Load() == 2 })
 }
 
@@ -61,7 +61,7 @@ func TestKeysThatDidNotChangeStayTheSameSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.advance(renewBy)
+	b.Advance(renewBy)
 	if after, err := source.current(ctx); err != nil || after != before || b.issuer.Fetches.Load() != 2 {
 		t.Errorf("another set, %v, after %d fetches", err, b.issuer.Fetches.Load())
 	}
@@ -69,28 +69,28 @@ func TestKeysThatDidNotChangeStayTheSameSet(t *testing.T) {
 
 func TestOldKeysWaitForTheirRenewal(t *testing.T) {
 	b := setUp(t)
-	token := b.token(t, testkit.Part{"exp": b.now().Unix() + 7200})
+	token := b.token(t, testkit.Part{"exp": b.Now().Unix() + 7200})
 	b.want(t, "acme", token)
 	b.issuer.Drop(testkit.KeyRSA)
-	b.advance(renewBy)
+	b.Advance(renewBy)
 	b.want(t, "unknown_key", token)
 }
 
 func TestAFailedRenewalKeepsTheKeysForABoundedTime(t *testing.T) {
 	b := setUp(t)
 	token := func(jti string) string {
-		return b.token(t, testkit.Part{"exp": b.now().Unix() + 60, "iat": b.now().Unix(), "jti": jti})
+		return b.token(t, testkit.Part{"exp": b.Now().Unix() + 60, "iat": b.Now().Unix(), "jti": jti})
 	}
 	b.want(t, "acme", token("1"))
 	b.issuer.Answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
-	b.advance(keepFor - time.Second)
+	b.Advance(keepFor - time.Second)
 	b.want(t, "acme", token("2"))
 	b.want(t, "no keys", b.token2(t, "new"))
-	b.advance(time.Second)
+	b.Advance(time.Second)
 	b.want(t, "no keys", token("3"))
 	b.issuer.Answer(nil)
 	b.want(t, "no keys", token("3")) // too early for another try
-	b.advance(fetchEvery)
+	b.Advance(fetchEvery)
 	b.want(t, "acme", token("3"))
 }
 

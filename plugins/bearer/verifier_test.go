@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,34 +26,21 @@ const (
 	otherName  = "https://other.example"
 )
 
-// clock begins at the real time, by which testkit makes tokens.
-type clock struct{ ns atomic.Int64 }
-
-func newClock() *clock {
-	c := &clock{}
-	c.ns.Store(time.Now().UnixNano())
-	return c
-}
-
-func (c *clock) now() time.Time           { return time.Unix(0, c.ns.Load()) }
-func (c *clock) advance(by time.Duration) { c.ns.Add(int64(by)) }
-
 // bench is a verifier that trusts an issuer by its URL.
 type bench struct {
 	*Verifier
-	*clock
+	*testkit.Clock
+
 	issuer  *testkit.Issuer
 	issuers *Issuers
 	logs    *observer.ObservedLogs
 }
 
-func (b *bench) now() time.Time { return b.clock.now() }
-
 func setUp(t testing.TB, more ...IssuerSettings) *bench {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	b := &bench{clock: newClock(), issuer: testkit.NewIssuer(t, issuerName), logs: logs}
-	b.Verifier = NewVerifier(Options{Now: b.now, Log: zap.New(core)})
+	b := &bench{Clock: testkit.NewClock(time.Now()), issuer: testkit.NewIssuer(t, issuerName), logs: logs}
+	b.Verifier = NewVerifier(Options{Now: b.Now, Log: zap.New(core)})
 	t.Cleanup(b.Close)
 	b.issuers = checked(t, append([]IssuerSettings{{Issuer: issuerName, Audience: testkit.Audience, JWKSURL: b.issuer.URL()}}, more...)...)
 	return b
@@ -196,15 +182,15 @@ func TestATokensGrantsNarrowAndNeverWiden(t *testing.T) {
 
 func TestACheckedTokenIsRememberedUntilItExpiresOrItsKeysChange(t *testing.T) {
 	b := setUp(t)
-	token := b.token(t, testkit.Part{"exp": b.now().Unix() + 10})
+	token := b.token(t, testkit.Part{"exp": b.Now().Unix() + 10})
 	b.want(t, "acme", token)
 	b.want(t, "acme", token)
 	if n := b.verified.Len(); n != 1 {
 		t.Fatalf("%d remembered", n)
 	}
-	b.advance(9*time.Second + defaultLeeway)
+	b.Advance(9*time.Second + defaultLeeway)
 	b.want(t, "acme", token)
-	b.advance(2 * time.Second)
+	b.Advance(2 * time.Second)
 	b.want(t, "expired", token)
 }
 
@@ -222,7 +208,7 @@ func TestAKeyThatIsWithdrawnTakesItsTokensAlong(t *testing.T) {
 	token := b.token(t, nil)
 	b.want(t, "acme", token)
 	b.issuer.Drop(testkit.KeyRSA)
-	b.advance(fetchEvery)
+	b.Advance(fetchEvery)
 	b.want(t, "acme", token)                         // not known here yet
 	b.want(t, "unknown_key", b.token2(t, "made-up")) // makes it look
 	b.want(t, "unknown_key", token)
@@ -237,7 +223,7 @@ func (b *bench) token2(t testing.TB, kid string) string {
 func TestANewKeyIsTakenWithoutARestart(t *testing.T) {
 	b := setUp(t)
 	b.want(t, "acme", b.token(t, nil))
-	b.advance(fetchEvery)
+	b.Advance(fetchEvery)
 	b.issuer.Put("ec-2", b.issuer.Drop(testkit.KeyEC))
 	token := testkit.Sign(t, b.issuer.Key("ec-2"), testkit.Header(testkit.KeyEC).With(testkit.Part{"kid": "ec-2"}), b.issuer.Claims("acme"))
 	b.want(t, "acme", token)
@@ -250,7 +236,7 @@ func TestAFloodOfMadeUpKidsMakesNoFloodOfFetches(t *testing.T) {
 	b := setUp(t)
 	good := b.token(t, nil)
 	b.want(t, "acme", good)
-	b.advance(fetchEvery)
+	b.Advance(fetchEvery)
 	var wg sync.WaitGroup
 	for i := range 200 {
 		token := b.token2(t, fmt.Sprint(i))

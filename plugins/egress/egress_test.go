@@ -184,7 +184,7 @@ func TestThePassIsWhatCounts(t *testing.T) {
 	used := b.pass(endpoint.URL, 0)
 	b.post(used, nil)
 	expired := b.pass(endpoint.URL, 0)
-	b.clock.advance(pass.Life)
+	b.clock.Advance(pass.Life)
 	good := b.pass(endpoint.URL, 0)
 	for name, p := range map[string]string{"none": "", "used": used, "expired": expired, "made up": strings.Repeat("a", 32), "another form": good[:30]} {
 		t.Run(name, func(t *testing.T) { b.post(p, strings.NewReader("{}")).wantFailure(t, contract.OutcomeUnvouched, "") })

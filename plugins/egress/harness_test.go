@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,23 +23,19 @@ import (
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/guard"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
 )
 
 // soon is the timeout of calls that are meant to run into it.
 const soon = 150 * time.Millisecond
 
-type clock struct{ ns atomic.Int64 }
-
-func (c *clock) now() time.Time           { return time.Unix(0, c.ns.Load()) }
-func (c *clock) advance(by time.Duration) { c.ns.Add(int64(by)) }
-
 // bench is an egress behind a real listener, with its book.
 type bench struct {
 	t      testing.TB
 	url    string
 	book   *pass.Book
-	clock  *clock
+	clock  *testkit.Clock
 	egress *Egress
 	client *http.Client
 }
@@ -57,8 +52,8 @@ func policy(t testing.TB, cidrs ...string) *guard.Policy {
 // newBench makes an egress that may dial loopback, unless the options say otherwise.
 func newBench(t testing.TB, change ...func(*Options)) *bench {
 	t.Helper()
-	c := &clock{}
-	o := Options{Book: pass.NewBook(c.now), Policy: policy(t, "127.0.0.0/8", "::1/128")}
+	c := &testkit.Clock{}
+	o := Options{Book: pass.NewBook(c.Now), Policy: policy(t, "127.0.0.0/8", "::1/128")}
 	for _, f := range change {
 		f(&o)
 	}

@@ -7,16 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/once"
 )
 
 const life = 25 * time.Second
-
-// clock is a clock that only the test moves.
-type clock struct{ at atomic.Int64 }
-
-func (c *clock) now() time.Time        { return time.Unix(0, c.at.Load()) }
-func (c *clock) move(by time.Duration) { c.at.Add(int64(by)) }
 
 func want(t *testing.T, got, want error) {
 	t.Helper()
@@ -53,25 +48,25 @@ func TestOfManyWhoUseAnIDAtOnceOneMay(t *testing.T) {
 // Whenever in a generation an id comes, it is remembered for its whole life, and not for ever.
 func TestAnIDIsRememberedForItsLife(t *testing.T) {
 	for _, into := range []time.Duration{0, time.Second, life - time.Nanosecond, life, 10 * life} {
-		c := &clock{}
-		s := once.New(life, 1<<16, c.now)
-		c.move(into)
+		c := &testkit.Clock{}
+		s := once.New(life, 1<<16, c.Now)
+		c.Advance(into)
 		want(t, s.Use("st_1"), nil)
 		for step := range 25 {
 			want(t, s.Use("st_1"), once.ErrUsed)
 			_ = s.Use(fmt.Sprint(step)) // others turn the generations
-			c.move(time.Second - 1)
+			c.Advance(time.Second - 1)
 		}
 		want(t, s.Use("st_1"), once.ErrUsed)
-		c.move(2 * life)
+		c.Advance(2 * life)
 		want(t, s.Use("st_1"), nil)
 	}
 }
 
 func TestAFullSetRefusesUntilSomeAreOver(t *testing.T) {
 	const most = 6400
-	c := &clock{}
-	s := once.New(life, most, c.now)
+	c := &testkit.Clock{}
+	s := once.New(life, most, c.Now)
 	full := 0
 	for i := range 2 * most {
 		if err := s.Use(fmt.Sprint(i)); err == once.ErrFull { //nolint:errorlint // the very value
@@ -84,7 +79,7 @@ func TestAFullSetRefusesUntilSomeAreOver(t *testing.T) {
 		t.Fatalf("only %d of %d were refused", full, 2*most)
 	}
 	want(t, s.Use("0"), once.ErrUsed)
-	c.move(2 * life)
+	c.Advance(2 * life)
 	want(t, s.Use("new"), nil)
 }
 

@@ -10,15 +10,11 @@ import (
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 	"github.com/apisix-webhooks/apisix-webhooks/plugins/pass"
 )
 
-// clock is moved by hand.
-type clock struct{ ns atomic.Int64 }
-
-func (c *clock) now() time.Time           { return time.Unix(0, c.ns.Load()) }
-func (c *clock) advance(by time.Duration) { c.ns.Add(int64(by)) }
-func book() (*pass.Book, *clock)          { c := &clock{}; return pass.NewBook(c.now), c }
+func book() (*pass.Book, *testkit.Clock) { c := &testkit.Clock{}; return pass.NewBook(c.Now), c }
 func grant() pass.Grant {
 	return pass.Grant{Target: &url.URL{Host: "a.example"}, Timeouts: contract.Timeouts{Total: contract.Duration(time.Second)}}
 }
@@ -76,11 +72,11 @@ func TestWhatIsNoPassOpensNothing(t *testing.T) {
 func TestAPassExpires(t *testing.T) {
 	b, c := book()
 	in, late := issue(t, b), issue(t, b)
-	c.advance(pass.Life - 1)
+	c.Advance(pass.Life - 1)
 	if _, ok := b.Redeem(in); !ok {
 		t.Error("it is refused before its end")
 	}
-	c.advance(1)
+	c.Advance(1)
 	if _, ok := b.Redeem(late); ok {
 		t.Error("it opens after its end")
 	}
@@ -88,13 +84,13 @@ func TestAPassExpires(t *testing.T) {
 
 func TestAPassSurvivesTheTurnOfGenerationsAndNotItsEnd(t *testing.T) {
 	b, c := book()
-	c.advance(pass.Life / 2)
+	c.Advance(pass.Life / 2)
 	p, q := issue(t, b), issue(t, b)
-	c.advance(pass.Life * 3 / 4) // the generations have turned, the passes still hold
+	c.Advance(pass.Life * 3 / 4) // the generations have turned, the passes still hold
 	if _, ok := b.Redeem(p); !ok {
 		t.Error("it is refused after three quarters of its life")
 	}
-	c.advance(pass.Life)
+	c.Advance(pass.Life)
 	if _, ok := b.Redeem(q); ok {
 		t.Error("it opens after its end")
 	}
@@ -108,11 +104,11 @@ func TestTheBookIsBoundedAndForgetsWhatIsNeverRedeemed(t *testing.T) {
 	if _, err := b.Issue(grant()); !errors.Is(err, pass.ErrFull) {
 		t.Fatalf("got %v", err)
 	}
-	c.advance(pass.Life)
+	c.Advance(pass.Life)
 	for range 2000 { // touches every shard
 		_, _ = b.Issue(grant())
 	}
-	c.advance(pass.Life)
+	c.Advance(pass.Life)
 	for range 2000 {
 		issue(t, b)
 	}

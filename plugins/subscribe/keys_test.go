@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/store"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/testkit"
 )
 
 const ttl = 2 * time.Second
@@ -57,52 +57,47 @@ func unknown(string, string) (store.Access, error) { return store.Access{Known: 
 
 func down(string, string) (store.Access, error) { return store.Access{}, errors.New("redis is down") }
 
-type clock struct{ ns atomic.Int64 }
-
-func (c *clock) now() time.Time           { return time.Unix(0, c.ns.Load()) }
-func (c *clock) advance(by time.Duration) { c.ns.Add(int64(by)) }
-
 func TestAnAnswerIsRememberedForItsTTL(t *testing.T) {
-	s, c := &source{say: opens("subscribe")}, &clock{}
-	k := newKeyring(s, c.now)
+	s, c := &source{say: opens("subscribe")}, &testkit.Clock{}
+	k := newKeyring(s, c.Now)
 	for range 3 {
 		if a, err := k.access("key", "orders", ttl); err != nil || a.Consumer != "con_1" {
 			t.Fatalf("got %+v, %v", a, err)
 		}
 	}
-	c.advance(ttl - 1)
+	c.Advance(ttl - 1)
 	_, _ = k.access("key", "orders", ttl)
 	if n := s.count(); n != 1 {
 		t.Fatalf("asked %d times", n)
 	}
 	s.set(unknown)
-	c.advance(1)
+	c.Advance(1)
 	if a, err := k.access("key", "orders", ttl); err != nil || a.Consumer != "" {
 		t.Fatalf("a revoked key opens %+v, %v", a, err)
 	}
 }
 
 func TestARememberedAnswerDoesNotOutliveItsTTLWhenRedisIsDown(t *testing.T) {
-	s, c := &source{say: opens("subscribe")}, &clock{}
-	k := newKeyring(s, c.now)
+	s, c := &source{say: opens("subscribe")}, &testkit.Clock{}
+	k := newKeyring(s, c.Now)
 	_, _ = k.access("key", "orders", ttl)
 	s.set(down)
 	if _, err := k.access("key", "orders", ttl); err != nil {
 		t.Fatalf("within the TTL: %v", err)
 	}
-	c.advance(ttl)
+	c.Advance(ttl)
 	if a, err := k.access("key", "orders", ttl); err == nil {
 		t.Fatalf("got %+v", a)
 	}
 }
 
 func TestTheAgeOfAnAnswerCountsFromTheQuestion(t *testing.T) {
-	c := &clock{}
+	c := &testkit.Clock{}
 	s := &source{say: func(string, string) (store.Access, error) {
-		c.advance(ttl) // a slow Redis
+		c.Advance(ttl) // a slow Redis
 		return store.Access{Consumer: "con_1", Known: true}, nil
 	}}
-	k := newKeyring(s, c.now)
+	k := newKeyring(s, c.Now)
 	_, _ = k.access("key", "orders", ttl)
 	_, _ = k.access("key", "orders", ttl)
 	if n := s.count(); n != 2 {
@@ -111,8 +106,8 @@ func TestTheAgeOfAnAnswerCountsFromTheQuestion(t *testing.T) {
 }
 
 func TestWithoutATTLEveryCallAsks(t *testing.T) {
-	s, c := &source{say: opens("subscribe")}, &clock{}
-	k := newKeyring(s, c.now)
+	s, c := &source{say: opens("subscribe")}, &testkit.Clock{}
+	k := newKeyring(s, c.Now)
 	for range 3 {
 		_, _ = k.access("key", "orders", 0)
 	}
@@ -122,7 +117,7 @@ func TestWithoutATTLEveryCallAsks(t *testing.T) {
 }
 
 func TestAFloodOfMadeUpKeysPushesNobodyOut(t *testing.T) {
-	c := &clock{}
+	c := &testkit.Clock{}
 	s := &source{say: func(hash, resource string) (store.Access, error) {
 		known := resource == "orders"
 		if hash == contract.HashKey("honest") {
@@ -130,7 +125,7 @@ func TestAFloodOfMadeUpKeysPushesNobodyOut(t *testing.T) {
 		}
 		return store.Access{Known: known}, nil
 	}}
-	k := newKeyring(s, c.now)
+	k := newKeyring(s, c.Now)
 	_, _ = k.access("honest", "orders", ttl)
 	for i := range maxCached + 1 {
 		_, _ = k.access(fmt.Sprint(i), "orders", ttl)
@@ -145,7 +140,7 @@ func TestAKeyOfOneResourceOpensNoOther(t *testing.T) {
 	s := &source{say: func(_, resource string) (store.Access, error) {
 		return store.Access{Consumer: "con_1", Known: true, Actions: []string{resource}}, nil
 	}}
-	k := newKeyring(s, (&clock{}).now)
+	k := newKeyring(s, (&testkit.Clock{}).Now)
 	for _, resource := range []string{"orders", "users", "orders"} {
 		if a, _ := k.access("key", resource, ttl); a.Actions[0] != resource {
 			t.Fatalf("%s: got %v", resource, a.Actions)
@@ -157,7 +152,7 @@ func TestAKeyAndAConsumerOfTheSameTextAreTwo(t *testing.T) {
 	s := &source{say: func(who, _ string) (store.Access, error) {
 		return store.Access{Consumer: "of " + who, Known: true}, nil
 	}}
-	k := newKeyring(s, (&clock{}).now)
+	k := newKeyring(s, (&testkit.Clock{}).Now)
 	byKey, _ := k.access("acme", "orders", ttl)
 	byName, _ := k.consumer("acme", "orders", ttl)
 	byHash, _ := k.consumer(contract.HashKey("acme"), "orders", ttl)

@@ -283,8 +283,8 @@ func TestKeysGrantsAndRevocationOverRedis(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	_, plain, id := provision(t, s)
-	c := &clock{}
-	p := filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), linkSigner(t), s, nil, c.now, zap.NewNop()))
+	c := &testkit.Clock{}
+	p := filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), linkSigner(t), s, nil, c.Now, zap.NewNop()))
 	status := func(method, target, key string) int {
 		if a := requesttest.Call(t, "{}", requesttest.New(t, method, target, "apikey", key), p); a != nil {
 			return a.Status
@@ -308,7 +308,7 @@ func TestKeysGrantsAndRevocationOverRedis(t *testing.T) {
 	if err := s.DeleteKey(ctx, "con_1", id); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(ttl)
+	c.Advance(ttl)
 	if got := status("GET", "/orders/subscribe", plain); got != 401 {
 		t.Errorf("a revoked key: got %d", got)
 	}

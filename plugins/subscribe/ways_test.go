@@ -32,7 +32,7 @@ type scene struct {
 	store  *store.Store
 	redis  *testkit.RedisServer
 	issuer *testkit.Issuer
-	clock  *clock
+	clock  *testkit.Clock
 	logs   *observer.ObservedLogs
 	value  string
 	told   strings.Builder
@@ -43,7 +43,7 @@ type scene struct {
 func setScene(t testing.TB) *scene {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	s := &scene{redis: testkit.StartRedis(t), issuer: testkit.NewIssuer(t, issuerName), clock: &clock{}, logs: logs, keys: map[string]string{}}
+	s := &scene{redis: testkit.StartRedis(t), issuer: testkit.NewIssuer(t, issuerName), clock: &testkit.Clock{}, logs: logs, keys: map[string]string{}}
 	var err error
 	if s.store, err = store.Open(store.Options{URL: s.redis.URL, Timeout: 200 * time.Millisecond}); err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func setScene(t testing.TB) *scene {
 	t.Cleanup(func() { _ = s.store.Close() })
 	tokens := bearer.NewVerifier(bearer.Options{Now: time.Now, Log: zap.New(core)})
 	t.Cleanup(tokens.Close)
-	s.Plugin = filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), linkSigner(t), s.store, tokens, s.clock.now, zap.New(core)))
+	s.Plugin = filter.NewGate(zap.NewNop(), nil).Plugin(Name, New(signer(t), linkSigner(t), s.store, tokens, s.clock.Now, zap.New(core)))
 	s.value = fmt.Sprintf(`{"apisix_consumers":true,"jwt":{"issuers":[{"issuer":"%s","audience":"%s","jwks_url":"%s","grants_claim":"scope"}]}}`,
 		issuerName, testkit.Audience, s.issuer.URL())
 	for _, resource := range []string{"orders", "users"} {
@@ -256,7 +256,7 @@ func TestWhoeverIsDeletedIsRefusedWithinTheTTLHoweverTheyCame(t *testing.T) {
 			if err := s.store.DeleteConsumer(t.Context(), "con_acme"); err != nil {
 				t.Fatal(err)
 			}
-			s.clock.advance(ttl)
+			s.clock.Advance(ttl)
 			s.wantStatus(t, w, 401)
 		})
 	}
@@ -271,7 +271,7 @@ func TestAGrantThatIsTakenAwayIsGoneWithinTheTTLHoweverTheyCame(t *testing.T) {
 			if _, err := s.store.ChangeConsumer(t.Context(), "con_acme", func(c *contract.Consumer) { c.Grants = nil }); err != nil {
 				t.Fatal(err)
 			}
-			s.clock.advance(ttl)
+			s.clock.Advance(ttl)
 			s.wantStatus(t, w, 403)
 		})
 	}
@@ -288,7 +288,7 @@ func TestWithRedisDownEveryWayIsRefusedOnceTheAnswerIsTooOld(t *testing.T) {
 	everyWay(0)
 	s.redis.Stop()
 	everyWay(0)
-	s.clock.advance(ttl)
+	s.clock.Advance(ttl)
 	everyWay(503)
 	s.wantNothingTold(t)
 }
@@ -434,7 +434,7 @@ func TestApisixsConsumerGoesBeforeAKey(t *testing.T) {
 func TestACallIsRefusedWhenApisixCannotSayWhoItLetIn(t *testing.T) {
 	s := setScene(t)
 	s.consumer(t, "acme", "subscribe")
-	h := New(signer(t), linkSigner(t), s.store, nil, s.clock.now, zap.NewNop())
+	h := New(signer(t), linkSigner(t), s.store, nil, s.clock.Now, zap.NewNop())
 	r := requesttest.New(t, "GET", "/orders/subscribe", "apikey", s.keys["acme"])
 	r.VarErr = errors.New("connection closed")
 	_, refusal := h.authenticate(filter.Config{ApisixConsumers: true}, r, "orders")

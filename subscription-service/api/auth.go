@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -167,31 +166,19 @@ func isHTTPS(url string) bool {
 	return strings.EqualFold(scheme, "https")
 }
 
-// authView tells that there is a credential, and what of it is public.
-type authView struct {
-	Type        string           `json:"type" enum:"bearer,basic,headers,oauth2,mtls"`
-	TokenURL    string           `json:"token_url,omitempty"`
-	ClientID    string           `json:"client_id,omitempty"`
-	Certificate *certificateView `json:"certificate,omitempty" doc:"the client certificate that callbacks show"`
-}
-
-type certificateView struct {
-	Subject     string    `json:"subject"`
-	NotAfter    time.Time `json:"not_after" doc:"callbacks go on after it, and the endpoint will refuse them"`
-	Fingerprint string    `json:"fingerprint" doc:"SHA-256, in hex"`
-}
-
-func authViewOf(auth *contract.Auth) *authView {
+func authViewOf(auth *contract.Auth) *contract.AuthView {
 	if auth == nil {
 		return nil
 	}
-	view := &authView{Type: auth.Type}
+	view := &contract.AuthView{Type: auth.Type}
 	if auth.OAuth2 != nil {
 		view.TokenURL, view.ClientID = auth.OAuth2.TokenURL, auth.OAuth2.ClientID
 	}
 	if auth.Certificate != nil {
 		if leaf, err := credential.Leaf(auth.Certificate); err == nil { // one that is damaged has nothing to show
-			view.Certificate = &certificateView{cmp.Or(leaf.Subject.String(), "(none)"), leaf.NotAfter.UTC(), credential.Fingerprint(leaf)}
+			view.Certificate = &contract.CertificateView{
+				Subject: cmp.Or(leaf.Subject.String(), "(none)"), NotAfter: leaf.NotAfter.UTC(), Fingerprint: credential.Fingerprint(leaf),
+			}
 		}
 	}
 	return view

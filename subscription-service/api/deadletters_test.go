@@ -64,7 +64,7 @@ func TestDeadLettersAreListedAndFiltered(t *testing.T) {
 	consumer := w.consumer("acme", "orders", "users")
 	sub := w.subscribed(consumer, "orders")
 	event := w.deadEvent("users.user.created", "{", true)
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	delivery := w.deadDelivery(sub, "orders", contract.DeliveryFailed)
 	w.deadDelivery(sub, "orders", contract.DeliverySucceeded) // it was delivered since
 
@@ -93,7 +93,7 @@ func TestDeadDeliveriesAreTriedAgainByAReplayOfEachSubscription(t *testing.T) {
 	consumer := w.consumer("acme", "orders")
 	one, paused := w.subscribed(consumer, "orders"), w.subscribed(consumer, "orders")
 	first := w.deadDelivery(one, "orders", contract.DeliveryFailed)
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	last := w.deadDelivery(one, "orders", contract.DeliveryFailed)
 	w.deadDelivery(paused, "orders", contract.DeliveryFailed)
 	w.deadDelivery("sub_gone", "orders", contract.DeliveryFailed)

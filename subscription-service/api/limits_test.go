@@ -93,7 +93,7 @@ func TestMostCallsWithinALimitCostNoRoundTrip(t *testing.T) {
 	}
 	_, after := w.store.Traffic()
 	require.Less(t, after-before, uint64(100+20), "beside the one that uses up the statement")
-	w.clock.advance(3 * time.Second)
+	w.clock.Advance(3 * time.Second)
 	before = after
 	w.as(acme, "GET", "/orders/subscribe/nothing/nothing", nil)
 	_, after = w.store.Traffic()

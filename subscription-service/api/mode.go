@@ -59,13 +59,13 @@ func notForPull(at string, sent map[string]bool) []error {
 }
 
 // letterOf is what would be collected of an event. Its error may be seen by the consumer.
-func letterOf(sub contract.Subscription, e *event.Event, now time.Time) (*requestView, error) {
+func letterOf(sub contract.Subscription, e *event.Event, now time.Time) (*contract.RequestView, error) {
 	command := contract.NewCommand(e, sub.ID, sub.Resource, now)
 	letter, err := callback.Letter(command, &sub, tracing.OfCommand(command), expr.NewCache(1))
 	if err != nil {
 		return nil, err
 	}
-	view := &requestView{Method: http.MethodGet, URL: "/" + sub.Resource + "/subscribe/" + sub.ID + "/stream"}
+	view := &contract.RequestView{Method: http.MethodGet, URL: "/" + sub.Resource + "/subscribe/" + sub.ID + "/stream"}
 	if view.Headers, err = callback.Sign(letter, &sub, now); err != nil {
 		return nil, err
 	}

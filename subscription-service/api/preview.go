@@ -45,32 +45,7 @@ type previewRequest struct {
 	Body     previewBody
 }
 
-type previewAnswer struct{ Body previewView }
-
-// previewView is what would become of the event.
-type previewView struct {
-	Wanted  bool         `json:"wanted" doc:"whether the subscription gets such an event: it is active, and types and filter match"`
-	Types   matchView    `json:"types"`
-	Filter  matchView    `json:"filter"`
-	Request *requestView `json:"request,omitempty" doc:"the callback, whether or not the event is wanted"`
-	Reason  string       `json:"reason,omitempty" doc:"why there would be no callback"`
-	Secret  string       `json:"secret,omitempty" doc:"verifies the signature of a subscription that does not exist; it signs nothing else"`
-}
-
-// matchView is an answer with its reason.
-type matchView struct {
-	Matches bool   `json:"matches"`
-	Reason  string `json:"reason"`
-}
-
-// requestView is a request without its credential.
-type requestView struct {
-	Method     string            `json:"method"`
-	URL        string            `json:"url"`
-	Headers    map[string]string `json:"headers"`
-	Body       string            `json:"body,omitempty"`
-	BodyBase64 string            `json:"body_base64,omitempty" doc:"instead of body where that is no UTF-8"`
-}
+type previewAnswer struct{ Body contract.PreviewView }
 
 // preview sends nothing and keeps nothing.
 func (s subscriptions) preview(ctx context.Context, in *previewRequest) (*previewAnswer, error) {
@@ -78,7 +53,7 @@ func (s subscriptions) preview(ctx context.Context, in *previewRequest) (*previe
 	if err != nil {
 		return nil, err
 	}
-	view := previewView{Types: typesMatch(sub, in.Body.parsed), Filter: filterMatches(sub, in.Body.parsed)}
+	view := contract.PreviewView{Types: typesMatch(sub, in.Body.parsed), Filter: filterMatches(sub, in.Body.parsed)}
 	view.Wanted = view.Types.Matches && view.Filter.Matches && sub.Status == contract.StatusActive
 	if sub.Status != contract.StatusActive {
 		view.Reason = "the subscription is " + string(sub.Status)
@@ -101,33 +76,33 @@ func (s subscriptions) previewed(ctx context.Context, asked previewBody) (contra
 	return sub, fits(ctx, s.store, sub, "body.subscription.")
 }
 
-func typesMatch(sub contract.Subscription, e *event.Event) matchView {
+func typesMatch(sub contract.Subscription, e *event.Event) contract.MatchView {
 	name := contract.Printable(e.Type())
 	switch {
 	case len(sub.Types) == 0:
-		return matchView{true, "the subscription is for all types"}
+		return contract.MatchView{Matches: true, Reason: "the subscription is for all types"}
 	case contract.MatchesType(sub.Types, e.Type()):
-		return matchView{true, name + " is one of " + strings.Join(sub.Types, ", ")}
+		return contract.MatchView{Matches: true, Reason: name + " is one of " + strings.Join(sub.Types, ", ")}
 	}
-	return matchView{false, name + " is none of " + strings.Join(sub.Types, ", ")}
+	return contract.MatchView{Matches: false, Reason: name + " is none of " + strings.Join(sub.Types, ", ")}
 }
 
-func filterMatches(sub contract.Subscription, e *event.Event) matchView {
+func filterMatches(sub contract.Subscription, e *event.Event) contract.MatchView {
 	if sub.Filter == "" {
-		return matchView{true, "there is no filter"}
+		return contract.MatchView{Matches: true, Reason: "there is no filter"}
 	}
 	is, err := expr.Passes(sub.Filter, e)
 	switch {
 	case err != nil:
-		return matchView{false, err.Error()}
+		return contract.MatchView{Matches: false, Reason: err.Error()}
 	case is:
-		return matchView{true, "it is true"}
+		return contract.MatchView{Matches: true, Reason: "it is true"}
 	}
-	return matchView{false, "it is false"}
+	return contract.MatchView{Matches: false, Reason: "it is false"}
 }
 
 // requestOf returns an error that the consumer may see.
-func (s subscriptions) requestOf(sub contract.Subscription, e *event.Event) (*requestView, error) {
+func (s subscriptions) requestOf(sub contract.Subscription, e *event.Event) (*contract.RequestView, error) {
 	now := s.now()
 	if sub.Pulls() {
 		return letterOf(sub, e, now)
@@ -138,7 +113,7 @@ func (s subscriptions) requestOf(sub contract.Subscription, e *event.Event) (*re
 		return nil, err
 	}
 	header.Set(contract.HeaderRequestOrigin, s.origin)
-	view := &requestView{Method: http.MethodPost, URL: sub.CallbackURL, Headers: shown(header, sub.Auth)}
+	view := &contract.RequestView{Method: http.MethodPost, URL: sub.CallbackURL, Headers: shown(header, sub.Auth)}
 	view.Body, view.BodyBase64 = texts(body)
 	return view, nil
 }

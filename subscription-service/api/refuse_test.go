@@ -366,7 +366,7 @@ func TestAnExpiredStatementSaysSo(t *testing.T) {
 	w := newWorld(t)
 	acme := w.consumer("acme", "orders")
 	statement := must(w.signer.SignCaller(contract.Caller{Consumer: acme, Resource: "orders", Action: "subscribe", Method: "GET", Path: "/orders/subscribe"}))(t)
-	w.clock.advance(contract.CallerLife + contract.StatementLeeway + time.Second)
+	w.clock.Advance(contract.CallerLife + contract.StatementLeeway + time.Second)
 	a := w.call("GET", w.gateway+"/gateway/orders/subscribe", nil, contract.HeaderStatement, statement)
 	a.problem(t, http.StatusUnauthorized)
 	require.Contains(t, string(a.body), "within 30s")

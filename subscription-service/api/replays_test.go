@@ -75,7 +75,7 @@ func TestTheSameReplayRunsOnce(t *testing.T) {
 	}
 	first := ask("failed")
 	require.Equal(t, http.StatusAccepted, first.status, "%s", first.body)
-	w.clock.advance(10 * time.Second) // another "now"
+	w.clock.Advance(10 * time.Second) // another "now"
 	again := ask("failed")
 	require.Equal(t, http.StatusOK, again.status, "%s", again.body)
 	require.Equal(t, string(first.body), string(again.body))
@@ -127,7 +127,7 @@ func TestOneDeliveryAgain(t *testing.T) {
 		require.Equal(t, at.Add(-time.Hour), kept.Since)
 		require.Equal(t, kept.Since, kept.Until)
 		require.Empty(t, kept.Status)
-		w.clock.advance(time.Second)
+		w.clock.Advance(time.Second)
 		again := w.as(acme, "POST", path+"/deliveries/"+id+"/replay", nil)
 		require.Equal(t, http.StatusOK, again.status)
 		require.Equal(t, string(a.body), string(again.body))
@@ -170,7 +170,7 @@ func TestAReplayThatNobodyTookUpIsHandedOnAgain(t *testing.T) {
 	require.Equal(t, 1, jobs)
 	_, jobs = ask()
 	require.Zero(t, jobs)
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	again, jobs := ask()
 	require.Equal(t, 1, jobs, "whoever made it may have died before it was published")
 	require.Equal(t, first, again)
@@ -178,7 +178,7 @@ func TestAReplayThatNobodyTookUpIsHandedOnAgain(t *testing.T) {
 	taken := w.kept(path, first)
 	taken.UpdatedAt = moment(w)
 	require.NoError(t, w.store.SaveReplay(context.Background(), taken))
-	w.clock.advance(time.Hour)
+	w.clock.Advance(time.Hour)
 	_, jobs = ask()
 	require.Zero(t, jobs)
 }

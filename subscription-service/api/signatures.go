@@ -15,7 +15,7 @@ import (
 // signatures are the schemes that a subscription asks for.
 type signatures []contract.Signature
 
-// Schema says which there are; a list of a named string has no place for an enum in a tag.
+// Schema says which there are.
 func (signatures) Schema(huma.Registry) *huma.Schema {
 	least, most := 1, 2
 	return &huma.Schema{

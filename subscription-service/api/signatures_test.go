@@ -86,7 +86,7 @@ func TestRotationKeepsTheOldKeyForTheOverlap(t *testing.T) {
 	require.Len(t, rotated, 2)
 	require.Equal(t, first, rotated[1], "newest first")
 	require.Equal(t, rotated, w.webhookKeys(id))
-	w.clock.advance(24 * time.Hour)
+	w.clock.Advance(24 * time.Hour)
 	require.Equal(t, rotated[:1], w.webhookKeys(id))
 	require.Equal(t, rotated[:1], texts(w.as(acme, "GET", path, nil).json(t)["public_keys"]))
 }

@@ -204,16 +204,8 @@ func (s *streams) tend(ctx context.Context, st *stream, also func()) error {
 
 // run asks, from time to time and for all streams at once, whether their callers may go on.
 func (s *streams) run(ctx context.Context) error {
-	ticker := time.NewTicker(s.bounds.Recheck)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			s.recheck(ctx)
-		}
-	}
+	service.Every(ctx, s.bounds.Recheck, s.recheck)
+	return nil
 }
 
 // recheck ends the streams whose rights hold no longer. A failure leaves them as they are: see tend.

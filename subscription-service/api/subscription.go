@@ -218,36 +218,8 @@ func normalize(sub *contract.Subscription) {
 	sub.RateLimit = tenths(sub.RateLimit)
 }
 
-// subscriptionView is a subscription as its consumer sees it.
-type subscriptionView struct {
-	ID            string              `json:"id"`
-	Resource      string              `json:"resource"`
-	Status        contract.Status     `json:"status" enum:"pending,active,paused,disabled"`
-	StatusReason  string              `json:"status_reason,omitempty" doc:"why the service itself changed the status"`
-	Verification  *verificationView   `json:"verification,omitempty" doc:"how far it is proven that callback_url wants callbacks, where the resource asks for it"`
-	Mode          contract.Mode       `json:"mode,omitempty" enum:"pull" doc:"pull: deliveries wait to be collected; left out: they are called back"`
-	CallbackURL   string              `json:"callback_url,omitempty" doc:"left out where mode is pull"`
-	Types         []string            `json:"types,omitempty"`
-	Filter        string              `json:"filter,omitempty"`
-	Transform     string              `json:"transform,omitempty"`
-	Format        contract.Format     `json:"format" enum:"cloudevents-structured,cloudevents-binary,data"`
-	Headers       map[string]string   `json:"headers,omitempty"`
-	Auth          *authView           `json:"auth,omitempty"`
-	RateLimit     float64             `json:"rate_limit,omitempty"`
-	MaxInFlight   int                 `json:"max_in_flight,omitempty" doc:"left out where mode is pull"`
-	Ordering      contract.Ordering   `json:"ordering" enum:"none,subject"`
-	RetrySchedule []contract.Duration `json:"retry_schedule,omitzero" doc:"left out: the resource's, or the service's"`
-	Timeouts      contract.Timeouts   `json:"timeouts,omitzero" doc:"what is left out: the resource's, or the service's"`
-	Description   string              `json:"description,omitempty"`
-	CreatedAt     time.Time           `json:"created_at"`
-	UpdatedAt     time.Time           `json:"updated_at"`
-	Signatures    signatures          `json:"signatures"`
-	PublicKeys    []string            `json:"public_keys,omitempty" doc:"check signatures of v1a (Standard Webhooks), newest first; also at /.well-known/webhook-keys?subscription="`
-	Secret        string              `json:"secret,omitempty" doc:"signs callbacks (Standard Webhooks, v1); shown on create and rotate only"`
-}
-
-func viewOf(sub contract.Subscription, now time.Time) subscriptionView {
-	view := subscriptionView{
+func viewOf(sub contract.Subscription, now time.Time) contract.SubscriptionView {
+	view := contract.SubscriptionView{
 		ID: sub.ID, Resource: sub.Resource, Status: sub.Status, StatusReason: sub.StatusReason, Verification: viewOfConsent(sub.Consent), CallbackURL: sub.CallbackURL,
 		Types: sub.Types, Filter: sub.Filter, Transform: sub.Transform, Format: sub.Format, Headers: sub.Headers, RateLimit: sub.RateLimit,
 		MaxInFlight: cmp.Or(sub.MaxInFlight, contract.DefaultMaxInFlight), Ordering: cmp.Or(sub.Ordering, contract.OrderingNone),

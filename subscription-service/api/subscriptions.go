@@ -58,7 +58,7 @@ type Own struct {
 	ID       string `path:"id" maxLength:"100"`
 }
 
-type subscriptionAnswer struct{ Body subscriptionView }
+type subscriptionAnswer struct{ Body contract.SubscriptionView }
 
 type createRequest struct {
 	Resource string `path:"resource"`
@@ -68,7 +68,7 @@ type createRequest struct {
 type createAnswer struct {
 	Status   int
 	Location string `header:"Location"`
-	Body     subscriptionView
+	Body     contract.SubscriptionView
 }
 
 func (s subscriptions) create(ctx context.Context, in *createRequest) (*createAnswer, error) {
@@ -148,17 +148,17 @@ type listBody[T any] struct {
 	NextCursor string `json:"next_cursor,omitempty" doc:"left out at the end"`
 }
 
-func (s subscriptions) list(ctx context.Context, in *listRequest) (*listAnswer[subscriptionView], error) {
+func (s subscriptions) list(ctx context.Context, in *listRequest) (*listAnswer[contract.SubscriptionView], error) {
 	caller := callerOf(ctx)
 	subs, next, err := s.store.Subscriptions(ctx, caller.Consumer, caller.Resource, in.Cursor, in.Limit)
 	if err != nil {
 		return nil, badCursor(err)
 	}
-	views := make([]subscriptionView, len(subs))
+	views := make([]contract.SubscriptionView, len(subs))
 	for i, sub := range subs {
 		views[i] = viewOf(sub, s.now())
 	}
-	return &listAnswer[subscriptionView]{listBody[subscriptionView]{views, next}}, nil
+	return &listAnswer[contract.SubscriptionView]{listBody[contract.SubscriptionView]{views, next}}, nil
 }
 
 func (s subscriptions) get(ctx context.Context, in *Own) (*subscriptionAnswer, error) {

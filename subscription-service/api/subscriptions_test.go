@@ -47,7 +47,7 @@ func TestSubscribe(t *testing.T) {
 	require.Equal(t, time.UTC, created.Location())
 
 	t.Run("the same again is the first", func(t *testing.T) {
-		w.clock.advance(time.Minute / 2)
+		w.clock.Advance(time.Minute / 2)
 		asked["types"] = []string{"order.*", "order.created"}
 		again := w.as(acme, "POST", "/orders/subscribe", asked)
 		require.Equal(t, http.StatusOK, again.status)
@@ -137,7 +137,7 @@ func TestPatch(t *testing.T) {
 		"callback_url": hook, "types": []string{"a.b"}, "description": "one", "auth": map[string]any{"type": "basic", "username": "u", "password": "p"},
 	})
 	path := "/orders/subscribe/" + first.text(t, "id")
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 
 	paused := w.as(acme, "PATCH", path, map[string]any{"status": "paused"}).json(t)
 	require.Equal(t, "paused", paused["status"])
@@ -222,7 +222,7 @@ func TestAnActiveSubscriptionStartsWithoutFailures(t *testing.T) {
 		return since[id]
 	}
 	first := failingSince()
-	w.clock.advance(time.Hour)
+	w.clock.Advance(time.Hour)
 	w.as(other, "PATCH", "/orders/subscribe/"+id, map[string]any{"status": "active"}).problem(t, http.StatusNotFound)
 	require.Equal(t, http.StatusOK, w.as(acme, "PATCH", "/orders/subscribe/"+id, map[string]any{"status": "paused"}).status)
 	require.Equal(t, first, failingSince())
@@ -290,9 +290,9 @@ func TestRotateSecret(t *testing.T) {
 	require.Equal(t, []string{secrets[1], secrets[0]}, signing())
 	secrets = append(secrets, rotate())
 	require.Equal(t, []string{secrets[2], secrets[1]}, signing(), "two at most")
-	w.clock.advance(24*time.Hour - time.Second)
+	w.clock.Advance(24*time.Hour - time.Second)
 	require.Equal(t, []string{secrets[2], secrets[1]}, signing())
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	require.Equal(t, []string{secrets[2]}, signing())
 	require.NotContains(t, string(w.as(acme, "GET", "/orders/subscribe/"+id, nil).body), "whsec_")
 }
@@ -324,7 +324,7 @@ func TestPaging(t *testing.T) {
 	require.Len(t, got, 3)
 	require.NotEmpty(t, next)
 	require.Equal(t, http.StatusNoContent, w.as(acme, "DELETE", "/orders/subscribe/"+got[2], nil).status, "the very one that the cursor names")
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	late := subscribe(100)
 	seen := got
 	for next != "" {

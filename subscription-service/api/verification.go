@@ -12,22 +12,11 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
-// verificationView is how far it is proven that a callback URL wants callbacks.
-type verificationView struct {
-	Method      contract.Verification `json:"method" enum:"handshake,challenge,any" doc:"how it was given; before that, how it is asked for"`
-	State       contract.ConsentState `json:"state" enum:"pending,verified,failed"`
-	Attempts    int                   `json:"attempts" doc:"how often the endpoint was asked"`
-	LastError   string                `json:"last_error,omitempty" doc:"why the last attempt brought no consent"`
-	NextAttempt time.Time             `json:"next_attempt_at,omitzero"`
-	VerifiedAt  time.Time             `json:"verified_at,omitzero"`
-	AllowedRate int                   `json:"allowed_rate,omitempty" doc:"callbacks per minute that the endpoint takes; left out: no bound"`
-}
-
-func viewOfConsent(c *contract.Consent) *verificationView {
+func viewOfConsent(c *contract.Consent) *contract.VerificationView {
 	if c == nil {
 		return nil
 	}
-	return &verificationView{
+	return &contract.VerificationView{
 		Method: cmp.Or(c.By, c.Asked), State: c.State, Attempts: c.Attempts, LastError: c.LastError, NextAttempt: c.Next, VerifiedAt: c.VerifiedAt,
 		AllowedRate: c.AllowedRate,
 	}

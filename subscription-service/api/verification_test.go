@@ -123,7 +123,7 @@ func TestAConsentCanBeAskedForAgainEveryTenSeconds(t *testing.T) {
 	early.problem(t, http.StatusTooManyRequests)
 	require.Equal(t, "10", early.header.Get("Retry-After"))
 	require.Equal(t, old, w.link(id), "nothing changed")
-	w.clock.advance(10 * time.Second)
+	w.clock.Advance(10 * time.Second)
 	w.as(other, "POST", path, nil).problem(t, http.StatusNotFound)
 	a := w.as(acme, "POST", path, nil)
 	require.Equal(t, http.StatusAccepted, a.status, "%s", a.body)
@@ -131,7 +131,7 @@ func TestAConsentCanBeAskedForAgainEveryTenSeconds(t *testing.T) {
 	require.NotEqual(t, old, w.link(id))
 	w.consent(old, "GET", "").problem(t, http.StatusGone)
 	w.asks("orders", "none")
-	w.clock.advance(10 * time.Second)
+	w.clock.Advance(10 * time.Second)
 	w.as(acme, "POST", path, nil).problem(t, http.StatusConflict)
 }
 

@@ -55,9 +55,9 @@ type world struct {
 	queue      fakeQueue
 	dns        *names
 	networks   []string // that the admin has opened
-	clock      *clock
+	clock      *testkit.Clock
 	client     *http.Client
-	transcript *lockedBuffer
+	transcript *testkit.Buffer
 	allowHTTP  bool
 	admins     []string // further admin tokens
 	redis      string
@@ -78,7 +78,7 @@ func newWorldIn(t *testing.T, redis, namespace string, set ...func(*world)) *wor
 	t.Helper()
 	w := &world{
 		t: t, redis: redis, namespace: namespace, publisher: &fakePublisher{}, dns: newNames(), networks: []string{"10.1.0.0/16"},
-		clock: &clock{now: time.Now()}, transcript: &lockedBuffer{},
+		clock: testkit.NewClock(time.Now()), transcript: &testkit.Buffer{},
 	}
 	for _, s := range set {
 		s(w)
@@ -342,42 +342,6 @@ func (p *fakePublisher) take() []rabbit.Message {
 	published := p.published
 	p.published = nil
 	return published
-}
-
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) Sync() error { return nil }
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // names stands for DNS. What it was not told does not exist.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -56,7 +55,7 @@ func newIdle(t *testing.T) *real {
 	t.Cleanup(func() { _ = kept.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := rabbit.Open(ctx, broker(t), rabbit.Options{Namespace: namespace, Name: t.Name(), Log: zaptest.NewLogger(t)})
+	conn, err := rabbit.Open(ctx, testkit.Rabbit(t), rabbit.Options{Namespace: namespace, Name: t.Name(), Log: zaptest.NewLogger(t)})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	r := &real{t: t, store: kept, conn: conn, taken: make(chan rabbit.Message, 10000), bulky: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 100), packs: make(chan rabbit.Message, 1000)}
@@ -78,15 +77,6 @@ func (r *real) listener(kept index.Store) *Listener {
 	return &Listener{
 		Store: r.store, Index: index.New(kept, zaptest.NewLogger(r.t)), Publisher: r.conn.Publisher(), Names: r.conn.Names(), Filters: expr.NewCache(10), Log: zaptest.NewLogger(r.t), Metrics: NewMetrics(prometheus.NewRegistry()), Now: time.Now,
 	}
-}
-
-// broker is $AMQP_URL, or else a private one.
-func broker(t *testing.T) string {
-	t.Helper()
-	if os.Getenv("AMQP_URL") != "" {
-		return testkit.AMQP(t)
-	}
-	return testkit.StartRabbit(t).URL
 }
 
 func (r *real) background(run func(context.Context) error) {

@@ -16,7 +16,7 @@ import (
 // resourceView is a resource as the API shows it. Its policy is kept as it came: what the form does not know stays.
 type resourceView struct {
 	Name   string                     `json:"name"`
-	Types  []eventType                `json:"types"`
+	Types  []contract.EventType       `json:"types"`
 	Policy map[string]json.RawMessage `json:"policy,omitempty"`
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 // check says what a subscription would do with an event.
@@ -12,28 +14,8 @@ type check struct {
 	// Problem is why that can't be said; nil if it can.
 	Problem *problem
 	Faults  []string
-	Preview *preview
+	Preview *contract.PreviewView
 	Body    string
-}
-
-// preview is the API's answer.
-type preview struct {
-	Wanted  bool   `json:"wanted"`
-	Types   match  `json:"types"`
-	Filter  match  `json:"filter"`
-	Reason  string `json:"reason"`
-	Request *struct {
-		Method     string            `json:"method"`
-		URL        string            `json:"url"`
-		Headers    map[string]string `json:"headers"`
-		Body       string            `json:"body"`
-		BodyBase64 string            `json:"body_base64"`
-	} `json:"request"`
-}
-
-type match struct {
-	Matches bool   `json:"matches"`
-	Reason  string `json:"reason"`
 }
 
 // checkNew and checkEdit try what was typed on an event. A script gets the answer alone, a browser without one the whole form.

@@ -13,13 +13,6 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
-// eventType is one of the resource's catalogue.
-type eventType struct {
-	Name        string          `json:"name"`
-	Description string          `json:"description"`
-	Schema      json.RawMessage `json:"schema"`
-}
-
 // form is a subscription on its way: what was typed, and what is wrong with it.
 type form struct {
 	url.Values
@@ -27,7 +20,7 @@ type form struct {
 	Resource string
 	// Subscription is the one that is changed; nil for a new one.
 	Subscription *subscription
-	Catalogue    []eventType
+	Catalogue    []contract.EventType
 	// Problem is why it was not taken; nil if it was not sent yet.
 	Problem *problem
 	faults  map[string][]string
@@ -66,7 +59,7 @@ func (f form) Auth() string {
 // formOf fills the form in with a subscription as it is.
 func formOf(sub subscription) url.Values {
 	v := url.Values{
-		"mode": {sub.Mode}, "callback_url": {sub.CallbackURL}, "filter": {sub.Filter}, "transform": {sub.Transform}, "format": {string(sub.Format)},
+		"mode": {string(sub.Mode)}, "callback_url": {sub.CallbackURL}, "filter": {sub.Filter}, "transform": {sub.Transform}, "format": {string(sub.Format)},
 		"description": {sub.Description}, "ordering": {string(sub.Ordering)}, "headers": {headerLines(sub.Headers)}, "type": sub.Types,
 		"retry_schedule": {durations(sub.RetrySchedule)}, "connect": {text(sub.Timeouts.Connect)}, "header": {text(sub.Timeouts.Header)},
 		"total": {text(sub.Timeouts.Total)}, "auth_type": {"keep"}, "max_in_flight": {strconv.Itoa(sub.MaxInFlight)},
@@ -104,8 +97,7 @@ func text(d contract.Duration) string {
 	if d == 0 {
 		return ""
 	}
-	raw, _ := d.MarshalText() // never fails
-	return string(raw)
+	return d.String()
 }
 
 // body is what the form asks of the API, each field as it would be in a new subscription; nil stands for a field that is empty.
@@ -137,7 +129,7 @@ func (f form) Pull() bool {
 	if f.Subscription != nil {
 		return f.Subscription.Pull()
 	}
-	return f.Get("mode") == modePull
+	return f.Get("mode") == string(contract.ModePull)
 }
 
 // asked is the body of a new subscription: without what is empty.
@@ -149,7 +141,7 @@ func (f *form) asked() map[string]any {
 		}
 	}
 	if f.Pull() {
-		body["mode"] = modePull
+		body["mode"] = contract.ModePull
 	}
 	return body
 }
@@ -311,7 +303,7 @@ func (f *form) refused(err error) error {
 // form begins one for the page's resource.
 func (v *visit) form(values url.Values, sub *subscription) (*form, error) {
 	f := &form{Values: values, Resource: v.r.PathValue("resource"), Subscription: sub}
-	var types list[eventType]
+	var types list[contract.EventType]
 	if err := v.api.get(v.r.Context(), "/"+v.resource()+"/events/types", nil, &types); err != nil {
 		return nil, err
 	}
@@ -350,7 +342,7 @@ func (v *visit) showForm(f *form) error {
 func (f *form) split() {
 	var boxes, typed []string
 	for _, name := range f.Values["type"] {
-		if slices.ContainsFunc(f.Catalogue, func(t eventType) bool { return t.Name == name }) {
+		if slices.ContainsFunc(f.Catalogue, func(t contract.EventType) bool { return t.Name == name }) {
 			boxes = append(boxes, name)
 		} else {
 			typed = append(typed, name)

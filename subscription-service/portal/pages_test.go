@@ -236,7 +236,7 @@ func TestANewSecretIsMadeOnceForOnePage(t *testing.T) {
 	page := s.open(path)
 	_, rest, _ := strings.Cut(page.body, `name="updated_at" value="`)
 	at, _, _ := strings.Cut(rest, `"`)
-	s.clock.advance(time.Second)
+	s.clock.Advance(time.Second)
 	require.Contains(t, s.post(page, path+"/rotate", url.Values{"updated_at": {at}}).body, "whsec_")
 	again := s.post(page, path+"/rotate", url.Values{"updated_at": {at}})
 	require.Equal(t, http.StatusConflict, again.status, "a page that is sent again")

@@ -9,20 +9,7 @@ import (
 )
 
 // replay is one as the API shows it.
-type replay struct {
-	ID        string                  `json:"id"`
-	Since     time.Time               `json:"since"`
-	Until     time.Time               `json:"until"`
-	Status    contract.DeliveryStatus `json:"status"`
-	Delivery  string                  `json:"delivery_id"`
-	State     contract.ReplayState    `json:"state"`
-	Reason    string                  `json:"reason"`
-	Scanned   int64                   `json:"scanned"`
-	Sent      int64                   `json:"sent"`
-	Reached   time.Time               `json:"reached_at"`
-	CreatedAt time.Time               `json:"created_at"`
-	UpdatedAt time.Time               `json:"updated_at"`
-}
+type replay struct{ contract.Replay }
 
 // Running tells that it goes on.
 func (r replay) Running() bool { return r.State == contract.ReplayRunning }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 )
 
 // sampleEvent makes an event of the type that the form asks a sample of: the chosen one, or the first that it wants, or the first that
@@ -20,7 +22,7 @@ func sampleEvent(f *form, now time.Time) string {
 	return string(raw)
 }
 
-func sampleType(f *form) eventType {
+func sampleType(f *form) contract.EventType {
 	for _, wanted := range append([]string{f.Get("sample_type")}, f.Values["type"]...) {
 		for _, t := range f.Catalogue {
 			if t.Name == wanted {
@@ -35,7 +37,7 @@ func sampleType(f *form) eventType {
 	if types, _ := f.types().([]string); len(types) > 0 {
 		name = strings.NewReplacer("**", "event", "*", "event").Replace(types[0])
 	}
-	return eventType{Name: name}
+	return contract.EventType{Name: name}
 }
 
 // sampleOf makes a value of a JSON Schema, as far as it is simple: an example that it has, or else something of its type. What it makes

@@ -46,7 +46,7 @@ func TestASchemaWithoutEndMakesASampleWithOne(t *testing.T) {
 
 func TestASampleIsAnEventThatItsTypeTakes(t *testing.T) {
 	schema := json.RawMessage(`{"type":"object","required":["total"],"properties":{"total":{"type":"number","minimum":10}}}`)
-	f := &form{Values: url.Values{"type": {"order.created"}}, Catalogue: []eventType{{Name: "order.paid"}, {Name: "order.created", Schema: schema}}}
+	f := &form{Values: url.Values{"type": {"order.created"}}, Catalogue: []contract.EventType{{Name: "order.paid"}, {Name: "order.created", Schema: schema}}}
 	e, err := contract.ParseStructured([]byte(sampleEvent(f, time.Now())))
 	require.NoError(t, err)
 	require.Equal(t, "order.created", e.Type())

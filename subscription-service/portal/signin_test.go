@@ -72,7 +72,7 @@ func TestALinkHoldsForFiveMinutesAtItsOwnListener(t *testing.T) {
 	require.Equal(t, http.StatusGone, w.stranger().do("POST", strings.Replace(admins, w.admin.URL, w.gateway.URL, 1), "").status, "an admin's link at the gateway")
 	require.Equal(t, http.StatusOK, w.stranger().do("POST", admins, "").status, "neither was used up by that")
 
-	w.clock.advance(contract.PortalLinkLife)
+	w.clock.Advance(contract.PortalLinkLife)
 	require.Equal(t, http.StatusGone, w.stranger().do("POST", link, "").status)
 }
 
@@ -80,9 +80,9 @@ func TestASessionEndsAtTheLatestAfterEightHoursAndWithASignOut(t *testing.T) {
 	w := newWorld(t)
 	acme := w.consumer("acme", "orders")
 	b := w.signedIn(acme)
-	w.clock.advance(contract.PortalSessionLife - time.Second)
+	w.clock.Advance(contract.PortalSessionLife - time.Second)
 	page := b.get(w.gateway.URL + "/portal/resources/orders/")
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	require.Equal(t, http.StatusUnauthorized, b.do("GET", page.url.String(), "").status)
 
 	b = w.signedIn(acme)

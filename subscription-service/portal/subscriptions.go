@@ -11,50 +11,7 @@ import (
 )
 
 // subscription is one as the API shows it.
-type subscription struct {
-	ID            string               `json:"id"`
-	Resource      string               `json:"resource"`
-	Mode          string               `json:"mode"`
-	Status        contract.Status      `json:"status"`
-	StatusReason  string               `json:"status_reason"`
-	Verification  *verification        `json:"verification"`
-	CallbackURL   string               `json:"callback_url"`
-	Types         []string             `json:"types"`
-	Filter        string               `json:"filter"`
-	Transform     string               `json:"transform"`
-	Format        contract.Format      `json:"format"`
-	Headers       map[string]string    `json:"headers"`
-	Auth          *authentication      `json:"auth"`
-	RateLimit     float64              `json:"rate_limit"`
-	MaxInFlight   int                  `json:"max_in_flight"`
-	Ordering      contract.Ordering    `json:"ordering"`
-	RetrySchedule []contract.Duration  `json:"retry_schedule"`
-	Timeouts      contract.Timeouts    `json:"timeouts"`
-	Description   string               `json:"description"`
-	Signatures    []contract.Signature `json:"signatures"`
-	PublicKeys    []string             `json:"public_keys"`
-	CreatedAt     time.Time            `json:"created_at"`
-	UpdatedAt     time.Time            `json:"updated_at"`
-	Secret        string               `json:"secret"`
-}
-
-// verification is how far it is proven that the callback URL wants callbacks.
-type verification struct {
-	Method      contract.Verification `json:"method"`
-	State       contract.ConsentState `json:"state"`
-	Attempts    int                   `json:"attempts"`
-	LastError   string                `json:"last_error"`
-	NextAttempt time.Time             `json:"next_attempt_at"`
-	VerifiedAt  time.Time             `json:"verified_at"`
-	AllowedRate int                   `json:"allowed_rate"`
-}
-
-// authentication is what is public of a credential.
-type authentication struct {
-	Type     string `json:"type"`
-	TokenURL string `json:"token_url"`
-	ClientID string `json:"client_id"`
-}
+type subscription struct{ contract.SubscriptionView }
 
 // Path is the page of the subscription.
 func (s subscription) Path() string { return resourcePath(s.Resource) + "subscriptions/" + s.ID }
@@ -64,11 +21,8 @@ func (s subscription) Active() bool  { return s.Status == contract.StatusActive 
 func (s subscription) Paused() bool  { return s.Status == contract.StatusPaused }
 func (s subscription) Pending() bool { return s.Status == contract.StatusPending }
 
-// modePull is the mode of what is collected.
-const modePull = "pull"
-
 // Pull tells that the consumer fetches its events, rather than getting callbacks.
-func (s subscription) Pull() bool { return s.Mode == modePull }
+func (s subscription) Pull() bool { return s.Mode == contract.ModePull }
 
 // Name is what a page calls it.
 func (s subscription) Name() string {

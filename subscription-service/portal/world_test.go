@@ -1,7 +1,6 @@
 package portal_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -46,10 +45,10 @@ type world struct {
 	store     *store.Store
 	signer    *contract.Signer
 	publisher *publisher
-	clock     *clock
+	clock     *testkit.Clock
 	gateway   *httptest.Server
 	admin     *httptest.Server
-	logs      *lockedBuffer
+	logs      *testkit.Buffer
 	ancestors []string
 	where     func(*api.PortalOptions)
 }
@@ -62,7 +61,7 @@ func at(change func(*api.PortalOptions)) func(*world) { return func(w *world) { 
 
 func newWorld(t *testing.T, set ...func(*world)) *world {
 	t.Helper()
-	w := &world{t: t, publisher: &publisher{}, clock: &clock{now: time.Now()}, logs: &lockedBuffer{}, where: func(*api.PortalOptions) {}}
+	w := &world{t: t, publisher: &publisher{}, clock: testkit.NewClock(time.Now()), logs: &testkit.Buffer{}, where: func(*api.PortalOptions) {}}
 	for _, s := range set {
 		s(w)
 	}
@@ -300,40 +299,4 @@ type names struct{}
 
 func (names) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
 	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
-}
-
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) Sync() error { return nil }
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

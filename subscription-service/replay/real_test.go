@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,7 +49,7 @@ func newReal(t *testing.T) *real {
 	t.Cleanup(func() { _ = kept.Close() })
 	_, err = kept.PutResource(context.Background(), contract.Resource{Name: "orders"})
 	require.NoError(t, err)
-	r := &real{t: t, url: broker(t), namespace: namespace, store: kept, slice: 2000, sent: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 10)}
+	r := &real{t: t, url: testkit.Rabbit(t), namespace: namespace, store: kept, slice: 2000, sent: make(chan rabbit.Message, 10000), buried: make(chan rabbit.Message, 10)}
 	r.conn = r.open()
 	r.background(func(ctx context.Context) error { return drain(ctx, r.conn, r.conn.Names().Commands, r.sent) })
 	r.background(func(ctx context.Context) error { return drain(ctx, r.conn, r.conn.Names().Dead, r.buried) })
@@ -64,15 +63,6 @@ func (r *real) open() *rabbit.Conn {
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = conn.Close() })
 	return conn
-}
-
-// broker is $AMQP_URL, or else a private one.
-func broker(t *testing.T) string {
-	t.Helper()
-	if os.Getenv("AMQP_URL") != "" {
-		return testkit.AMQP(t)
-	}
-	return testkit.StartRabbit(t).URL
 }
 
 // start runs a worker until the test ends.

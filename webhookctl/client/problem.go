@@ -39,7 +39,7 @@ func ProblemOf(a Answer, call string) error {
 	if media == contract.MediaProblem && json.Unmarshal(a.Body, p) == nil {
 		p.Ours = true
 	} else {
-		p.Detail = excerpt(a.Body)
+		p.Detail = Excerpt(a.Body, 200)
 	}
 	p.Status = a.Status
 	if seconds, err := strconv.Atoi(a.Header.Get("Retry-After")); err == nil {
@@ -59,9 +59,8 @@ func (p *Problem) Error() string {
 	return text
 }
 
-// excerpt is the beginning of a foreign answer on one line.
-func excerpt(body []byte) string {
-	const most = 200
+// Excerpt is the beginning of an answer on one line, cut after so many bytes.
+func Excerpt(body []byte, most int) string {
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "?")), " ")
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"

@@ -66,7 +66,7 @@ func named[T any](ctx context.Context, c *client.Client, err error, path string,
 func (a *app) resourceNames() completer {
 	return a.completing(func(ctx context.Context, _ []string) []cobra.Completion {
 		admin, err := a.admin()
-		return named(ctx, admin, err, "/admin/v1/resources", nil, func(r client.Resource) cobra.Completion { return r.Name })
+		return named(ctx, admin, err, "/admin/v1/resources", nil, func(r contract.Resource) cobra.Completion { return r.Name })
 	})
 }
 
@@ -97,7 +97,7 @@ func (a *app) completeKeys() completer {
 func (a *app) subscriptionIDs() completer {
 	return a.completing(func(ctx context.Context, args []string) []cobra.Completion {
 		gateway, err := a.gateway()
-		return named(ctx, gateway, err, client.Path(args[0], "subscribe"), url.Values{"limit": {"100"}}, func(s client.Subscription) cobra.Completion {
+		return named(ctx, gateway, err, client.Path(args[0], "subscribe"), url.Values{"limit": {"100"}}, func(s contract.SubscriptionView) cobra.Completion {
 			return cobra.CompletionWithDesc(s.ID, strings.TrimSpace(string(s.Status)+" "+s.CallbackURL))
 		})
 	})

@@ -152,17 +152,10 @@ func (a *app) sendConsumer(cmd *cobra.Command, method, path string, body any) er
 }
 
 func (a *app) showConsumer(answer client.Answer) error {
-	var c contract.Consumer
-	if done, err := a.raw(answer, &c); done {
-		return err
-	}
-	if a.print.Quiet {
-		a.print.Say("%s", c.ID)
-		return nil
-	}
-	a.print.Fields(output.Field{Name: "id", Value: c.ID}, output.Field{Name: "name", Value: output.OneLine(c.Name, 100)},
-		output.Field{Name: "grants", Value: grantsText(c.Grants)}, output.Field{Name: "limits", Value: limitsText(c.Limits)})
-	return nil
+	return show(a, answer, func(c contract.Consumer) string { return c.ID }, func(c contract.Consumer) {
+		a.print.Fields(output.Field{Name: "id", Value: c.ID}, output.Field{Name: "name", Value: output.OneLine(c.Name, 100)},
+			output.Field{Name: "grants", Value: grantsText(c.Grants)}, output.Field{Name: "limits", Value: limitsText(c.Limits)})
+	})
 }
 
 // consumerPath is the path of a consumer, named by its id or by a name that no other one has.

@@ -35,16 +35,9 @@ the requests and answers; --curl prints a command that sends the last request ag
 }
 
 func (a *app) showDelivery(answer client.Answer, whole bool) error {
-	var d contract.Delivery
-	if done, err := a.raw(answer, &d); done {
-		return err
-	}
-	if a.print.Quiet {
-		a.print.Say("%s", d.Status)
-		return nil
-	}
-	a.timeline(d, whole)
-	return nil
+	return show(a, answer, func(d contract.Delivery) string { return string(d.Status) }, func(d contract.Delivery) {
+		a.timeline(d, whole)
+	})
 }
 
 func (a *app) showCurl(answer client.Answer) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/client"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/exit"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/listen"
@@ -90,7 +91,7 @@ func (a *app) mailbox(cmd *cobra.Command, gateway *client.Client, resource strin
 	if err != nil {
 		return sub, nil, err
 	}
-	var made client.Subscription
+	var made contract.SubscriptionView
 	if err := answer.Decode(&made); err != nil {
 		return sub, nil, err
 	}

@@ -166,22 +166,15 @@ func follow(ctx context.Context, gateway *client.Client, path string, tell func(
 }
 
 func (a *app) showReplay(answer client.Answer) error {
-	var r contract.Replay
-	if done, err := a.raw(answer, &r); done {
-		return err
-	}
-	if a.print.Quiet {
-		a.print.Say("%s", r.ID)
-		return nil
-	}
-	state := a.print.Status(string(r.State))
-	if r.Reason != "" {
-		state += "  " + output.Clean(r.Reason)
-	}
-	a.print.Fields(output.Field{Name: "replay", Value: r.ID}, output.Field{Name: "state", Value: state}, output.Field{Name: "delivery", Value: r.Delivery},
-		output.Field{Name: "since", Value: output.Time(r.Since)}, output.Field{Name: "until", Value: output.Time(r.Until)}, output.Field{Name: "status", Value: string(r.Status)},
-		output.Field{Name: "events looked at", Value: fmt.Sprint(r.Scanned)}, output.Field{Name: "deliveries sent", Value: fmt.Sprint(r.Sent)})
-	return nil
+	return show(a, answer, func(r contract.Replay) string { return r.ID }, func(r contract.Replay) {
+		state := a.print.Status(string(r.State))
+		if r.Reason != "" {
+			state += "  " + output.Clean(r.Reason)
+		}
+		a.print.Fields(output.Field{Name: "replay", Value: r.ID}, output.Field{Name: "state", Value: state}, output.Field{Name: "delivery", Value: r.Delivery},
+			output.Field{Name: "since", Value: output.Time(r.Since)}, output.Field{Name: "until", Value: output.Time(r.Until)}, output.Field{Name: "status", Value: string(r.Status)},
+			output.Field{Name: "events looked at", Value: fmt.Sprint(r.Scanned)}, output.Field{Name: "deliveries sent", Value: fmt.Sprint(r.Sent)})
+	})
 }
 
 // bar is a progress bar on stderr, or none where nobody looks; most is -1 where the end is not known.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/client"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/output"
 )
@@ -31,7 +32,7 @@ func (a *app) resourcesList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return showList(a, answer, []string{"name", "types", "policy"}, func(r client.Resource) []string {
+		return showList(a, answer, []string{"name", "types", "policy"}, func(r contract.Resource) []string {
 			names := make([]string, len(r.Types))
 			for i, t := range r.Types {
 				names[i] = t.Name
@@ -56,21 +57,14 @@ func (a *app) resourcesGet() *cobra.Command {
 }
 
 func (a *app) showResource(answer client.Answer) error {
-	var r client.Resource
-	if done, err := a.raw(answer, &r); done {
-		return err
-	}
-	if a.print.Quiet {
-		a.print.Say("%s", r.Name)
-		return nil
-	}
-	a.print.Fields(output.Field{Name: "name", Value: r.Name}, output.Field{Name: "policy", Value: indented(r.Policy)})
-	a.print.Say("")
-	a.print.Rows([]string{"type", "schema", "description"}, typeRows(r.Types))
-	return nil
+	return show(a, answer, func(r contract.Resource) string { return r.Name }, func(r contract.Resource) {
+		a.print.Fields(output.Field{Name: "name", Value: r.Name}, output.Field{Name: "policy", Value: indented(r.Policy)})
+		a.print.Say("")
+		a.print.Rows([]string{"type", "schema", "description"}, typeRows(r.Types))
+	})
 }
 
-func typeRows(types []client.EventType) [][]string {
+func typeRows(types []contract.EventType) [][]string {
 	rows := make([][]string, len(types))
 	for i, t := range types {
 		rows[i] = []string{t.Name, output.OneLine(string(t.Schema), 60), output.OneLine(t.Description, 60)}
@@ -116,7 +110,7 @@ func (a *app) resourceOf(file string) (map[string]any, error) {
 
 func (a *app) fillResource(body map[string]any, types, schemas, policy []string) error {
 	if len(types)+len(schemas) > 0 {
-		var known []client.EventType
+		var known []contract.EventType
 		if err := convert(body["types"], &known); err != nil {
 			return err
 		}
@@ -159,7 +153,7 @@ func (a *app) putResource(cmd *cobra.Command, name string, body any) error {
 }
 
 // changeTypes adds types, sets schemas (which adds their types), and takes types away.
-func (a *app) changeTypes(types *[]client.EventType, add, schemas, remove []string) error {
+func (a *app) changeTypes(types *[]contract.EventType, add, schemas, remove []string) error {
 	for _, name := range add {
 		typeNamed(types, name)
 	}
@@ -189,13 +183,13 @@ func (a *app) changeTypes(types *[]client.EventType, add, schemas, remove []stri
 	return nil
 }
 
-func typeNamed(types *[]client.EventType, name string) *client.EventType {
+func typeNamed(types *[]contract.EventType, name string) *contract.EventType {
 	for i := range *types {
 		if (*types)[i].Name == name {
 			return &(*types)[i]
 		}
 	}
-	*types = append(*types, client.EventType{Name: name})
+	*types = append(*types, contract.EventType{Name: name})
 	return &(*types)[len(*types)-1]
 }
 
@@ -313,7 +307,7 @@ func (a *app) resourcesTypes() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "types RESOURCE", Short: "Show a resource's types of events; add some, set schemas, take some away", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeResources(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.changeResource(cmd, args[0], len(add)+len(schemas)+len(remove) > 0, func(r client.Resource) (any, error) {
+			return a.changeResource(cmd, args[0], len(add)+len(schemas)+len(remove) > 0, func(r contract.Resource) (any, error) {
 				err := a.changeTypes(&r.Types, add, schemas, remove)
 				return map[string]any{"types": r.Types}, err
 			}, func(answer client.Answer) error {
@@ -336,7 +330,7 @@ func (a *app) showTypes(answer client.Answer, member string) error {
 	if !a.print.Human() {
 		return a.print.Raw(all[member])
 	}
-	var types []client.EventType
+	var types []contract.EventType
 	if err := json.Unmarshal(all[member], &types); err != nil {
 		return err
 	}
@@ -354,7 +348,7 @@ func (a *app) resourcesPolicy() *cobra.Command {
   webhookctl resources policy orders --unset verification`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change := clear || file != "" || len(set)+len(unset) > 0
-			return a.changeResource(cmd, args[0], change, func(r client.Resource) (any, error) {
+			return a.changeResource(cmd, args[0], change, func(r contract.Resource) (any, error) {
 				policy, err := a.newPolicy(r.Policy, file, clear)
 				if err == nil {
 					err = setMembers(&policy, set, unset)
@@ -381,7 +375,7 @@ func (a *app) newPolicy(now json.RawMessage, file string, clear bool) (policy ma
 }
 
 func (a *app) showPolicy(answer client.Answer) error {
-	var r client.Resource
+	var r contract.Resource
 	if err := answer.Decode(&r); err != nil {
 		return err
 	}
@@ -392,7 +386,7 @@ func (a *app) showPolicy(answer client.Answer) error {
 }
 
 // changeResource reads a resource and, where something is to change, sends the change.
-func (a *app) changeResource(cmd *cobra.Command, name string, change bool, patch func(client.Resource) (any, error), show func(client.Answer) error) error {
+func (a *app) changeResource(cmd *cobra.Command, name string, change bool, patch func(contract.Resource) (any, error), show func(client.Answer) error) error {
 	admin, err := a.admin()
 	if err != nil {
 		return err
@@ -401,7 +395,7 @@ func (a *app) changeResource(cmd *cobra.Command, name string, change bool, patch
 	if err != nil || !change {
 		return either(err, func() error { return show(answer) })
 	}
-	var now client.Resource
+	var now contract.Resource
 	if err := answer.Decode(&now); err != nil {
 		return err
 	}

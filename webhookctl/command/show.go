@@ -18,6 +18,20 @@ func (a *app) raw(answer client.Answer, into any) (done bool, err error) {
 	return false, nil
 }
 
+// show shows one thing: as it came, or quietly by a word, or all that is to be told of it.
+func show[T any](a *app, answer client.Answer, word func(T) string, tell func(T)) error {
+	var one T
+	if done, err := a.raw(answer, &one); done {
+		return err
+	}
+	if a.print.Quiet {
+		a.print.Say("%s", word(one))
+		return nil
+	}
+	tell(one)
+	return nil
+}
+
 // showList shows a list that came as one answer.
 func showList[T any](a *app, answer client.Answer, header []string, row func(T) []string) error {
 	var list client.List

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/client"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/output"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/settings"
@@ -47,7 +48,7 @@ func saveFlag(cmd *cobra.Command, save *string) {
 
 // showSecret shows a subscription that was just made, or whose secret was.
 func (a *app) showSecret(answer client.Answer, save string) error {
-	var sub client.Subscription
+	var sub contract.SubscriptionView
 	if err := answer.Decode(&sub); err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func (a *app) showSecret(answer client.Answer, save string) error {
 }
 
 // showSaved leaves the secret out of every format.
-func (a *app) showSaved(sub client.Subscription, save string) error {
+func (a *app) showSaved(sub contract.SubscriptionView, save string) error {
 	if !a.print.Human() {
 		return a.print.Value(sub)
 	}

@@ -1,16 +1,17 @@
 package command
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
-	"maps"
-
 	"github.com/spf13/cobra"
 
+	"github.com/apisix-webhooks/apisix-webhooks/internal/contract"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/client"
 	"github.com/apisix-webhooks/apisix-webhooks/webhookctl/output"
 )
@@ -42,7 +43,7 @@ func (a *app) subscriptionsList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return showItems(a, list, []string{"id", "status", "callback", "types", "filter", "age", "description"}, func(s client.Subscription) []string {
+		return showItems(a, list, []string{"id", "status", "callback", "types", "filter", "age", "description"}, func(s contract.SubscriptionView) []string {
 			return []string{s.ID, a.print.Status(string(s.Status)), output.OneLine(whither(s), 60), output.OneLine(strings.Join(s.Types, ", "), 40),
 				output.OneLine(s.Filter, 40), a.print.Age(s.CreatedAt), output.OneLine(s.Description, 40)}
 		})
@@ -52,8 +53,8 @@ func (a *app) subscriptionsList() *cobra.Command {
 }
 
 // whither is where a subscription's events go.
-func whither(s client.Subscription) string {
-	if s.CallbackURL == "" && s.Mode == "pull" {
+func whither(s contract.SubscriptionView) string {
+	if s.CallbackURL == "" && s.Mode == contract.ModePull {
 		return "(pull)"
 	}
 	return s.CallbackURL
@@ -79,32 +80,25 @@ func (a *app) subscriptionsGet() *cobra.Command {
 }
 
 func (a *app) showSubscription(answer client.Answer) error {
-	var sub client.Subscription
-	if done, err := a.raw(answer, &sub); done {
-		return err
-	}
-	if a.print.Quiet {
-		a.print.Say("%s", sub.ID)
-		return nil
-	}
-	a.print.Fields(a.subscriptionFields(sub)...)
-	return nil
+	return show(a, answer, func(sub contract.SubscriptionView) string { return sub.ID }, func(sub contract.SubscriptionView) {
+		a.print.Fields(a.subscriptionFields(sub)...)
+	})
 }
 
-func (a *app) subscriptionFields(s client.Subscription) []output.Field {
+func (a *app) subscriptionFields(s contract.SubscriptionView) []output.Field {
 	status := a.print.Status(string(s.Status))
 	if s.StatusReason != "" {
 		status += "  " + output.Clean(s.StatusReason)
 	}
 	fields := []output.Field{
-		{Name: "id", Value: s.ID}, {Name: "resource", Value: s.Resource}, {Name: "status", Value: status}, {Name: "mode", Value: s.Mode},
+		{Name: "id", Value: s.ID}, {Name: "resource", Value: s.Resource}, {Name: "status", Value: status}, {Name: "mode", Value: string(s.Mode)},
 		{Name: "verification", Value: verificationText(s.Verification)},
 		{Name: "callback_url", Value: output.Clean(s.CallbackURL)}, {Name: "types", Value: strings.Join(s.Types, ", ")}, {Name: "filter", Value: output.Clean(s.Filter)},
-		{Name: "transform", Value: output.Clean(s.Transform)}, {Name: "format", Value: s.Format}, {Name: "headers", Value: membersText(s.Headers)},
-		{Name: "auth", Value: authText(s)}, {Name: "rate_limit", Value: rateText(s.RateLimit)}, {Name: "max_in_flight", Value: output.Number(s.MaxInFlight)},
-		{Name: "ordering", Value: s.Ordering}, {Name: "retry_schedule", Value: strings.Join(s.RetrySchedule, ", ")}, {Name: "timeouts", Value: membersText(s.Timeouts)},
+		{Name: "transform", Value: output.Clean(s.Transform)}, {Name: "format", Value: string(s.Format)}, {Name: "headers", Value: membersText(s.Headers)},
+		{Name: "auth", Value: authText(s.Auth)}, {Name: "rate_limit", Value: rateText(s.RateLimit)}, {Name: "max_in_flight", Value: output.Number(s.MaxInFlight)},
+		{Name: "ordering", Value: string(s.Ordering)}, {Name: "retry_schedule", Value: listText(s.RetrySchedule)}, {Name: "timeouts", Value: timeoutsText(s.Timeouts)},
 		{Name: "description", Value: output.Clean(s.Description)}, {Name: "created", Value: output.Time(s.CreatedAt)}, {Name: "updated", Value: output.Time(s.UpdatedAt)},
-		{Name: "signatures", Value: strings.Join(s.Signatures, ", ")}, {Name: "public_keys", Value: strings.Join(s.PublicKeys, "\n")},
+		{Name: "signatures", Value: listText(s.Signatures)}, {Name: "public_keys", Value: strings.Join(s.PublicKeys, "\n")},
 	}
 	if s.Secret != "" {
 		fields = append(fields, output.Field{Name: "secret", Value: s.Secret + "  " + a.print.Faint("(shown this one time; it verifies signatures)")})
@@ -112,7 +106,7 @@ func (a *app) subscriptionFields(s client.Subscription) []output.Field {
 	return fields
 }
 
-func verificationText(v *client.Verification) string {
+func verificationText(v *contract.VerificationView) string {
 	if v == nil {
 		return ""
 	}
@@ -134,7 +128,35 @@ func membersText(members map[string]string) string {
 	return strings.Join(texts, "\n")
 }
 
-func authText(s client.Subscription) string { return output.OneLine(string(s.Auth), 200) }
+// authText is what the API shows of a credential, as it came.
+func authText(auth *contract.AuthView) string {
+	if auth == nil {
+		return ""
+	}
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(auth) // always can be
+	return output.OneLine(text.String(), 200)
+}
+
+func listText[T any](list []T) string {
+	texts := make([]string, len(list))
+	for i, one := range list {
+		texts[i] = fmt.Sprint(one)
+	}
+	return strings.Join(texts, ", ")
+}
+
+func timeoutsText(t contract.Timeouts) string {
+	members := map[string]string{}
+	for name, d := range map[string]contract.Duration{"connect": t.Connect, "header": t.Header, "total": t.Total} {
+		if d != 0 {
+			members[name] = d.String()
+		}
+	}
+	return membersText(members)
+}
 
 func rateText(rate float64) string {
 	if rate == 0 {
@@ -175,7 +197,7 @@ func (a *app) subscriptionsStatus(name, status, short string) *cobra.Command {
 
 // changed says in what state a subscription is now.
 func (a *app) changed(answer client.Answer, sub own) error {
-	var now client.Subscription
+	var now contract.SubscriptionView
 	if done, err := a.raw(answer, &now); done {
 		return err
 	}

@@ -130,27 +130,6 @@ subscription is one that there is (--id), or described by the same flags as for 
 	return cmd
 }
 
-// previewed is the answer of preview.
-type previewed struct {
-	Wanted  bool    `json:"wanted"`
-	Types   matched `json:"types"`
-	Filter  matched `json:"filter"`
-	Reason  string  `json:"reason"`
-	Secret  string  `json:"secret"`
-	Request *struct {
-		Method  string            `json:"method"`
-		URL     string            `json:"url"`
-		Headers map[string]string `json:"headers"`
-		Body    string            `json:"body"`
-		Base64  string            `json:"body_base64"`
-	} `json:"request"`
-}
-
-type matched struct {
-	Matches bool   `json:"matches"`
-	Reason  string `json:"reason"`
-}
-
 func (a *app) preview(cmd *cobra.Command, resource string, body any) error {
 	gateway, err := a.gateway()
 	if err != nil {
@@ -160,7 +139,7 @@ func (a *app) preview(cmd *cobra.Command, resource string, body any) error {
 	if err != nil {
 		return err
 	}
-	var view previewed
+	var view contract.PreviewView
 	if done, err := a.raw(answer, &view); done {
 		return err
 	}
@@ -172,7 +151,7 @@ func (a *app) preview(cmd *cobra.Command, resource string, body any) error {
 		for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
 			a.print.Say("%s: %s", name, output.Clean(r.Headers[name]))
 		}
-		a.print.Say("\n%s", output.Clean(r.Body+r.Base64))
+		a.print.Say("\n%s", output.Clean(r.Body+r.BodyBase64))
 	}
 	return nil
 }

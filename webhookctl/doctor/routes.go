@@ -137,11 +137,4 @@ func (e *examination) credential(ctx context.Context, p Patient) {
 }
 
 // excerpt is the beginning of an answer on one line.
-func excerpt(body []byte) string {
-	const most = 160
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "?")), " ")
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
-}
+func excerpt(body []byte) string { return client.Excerpt(body, 160) }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -121,16 +120,8 @@ func (p *process) collect(queue string, ids ...string) {
 	require.Empty(p.t, missing)
 }
 
-func amqp(t *testing.T) string {
-	t.Helper()
-	if os.Getenv("AMQP_URL") != "" {
-		return testkit.AMQP(t)
-	}
-	return testkit.StartRabbit(t).URL
-}
-
 func TestEventsBecomeCommands(t *testing.T) {
-	p := startListener(t, testkit.Redis(t), amqp(t))
+	p := startListener(t, testkit.Redis(t), testkit.Rabbit(t))
 	p.publish("e1")
 	p.collect(p.conn.Names().Commands, "e1")
 	_, metrics := p.get("/metrics")
@@ -144,7 +135,7 @@ func TestEventsBecomeCommands(t *testing.T) {
 }
 
 func TestReplaysAreDone(t *testing.T) {
-	p := startListener(t, testkit.Redis(t), amqp(t))
+	p := startListener(t, testkit.Redis(t), testkit.Rabbit(t))
 	p.publish("e1")
 	p.collect(p.conn.Names().Commands, "e1")
 	now := time.Now()
@@ -162,7 +153,7 @@ func TestReplaysAreDone(t *testing.T) {
 
 func TestRedisAwayLosesNothing(t *testing.T) {
 	redis := testkit.StartRedis(t)
-	p := startListener(t, redis.URL, amqp(t))
+	p := startListener(t, redis.URL, testkit.Rabbit(t))
 	redis.Stop()
 	p.publish("e1")
 	p.until("/readyz", http.StatusServiceUnavailable)
@@ -176,7 +167,7 @@ func TestRedisAwayLosesNothing(t *testing.T) {
 
 func TestRedisAtItsMemoryLimitLosesNothing(t *testing.T) {
 	redis := testkit.StartRedis(t)
-	p := startListener(t, redis.URL, amqp(t))
+	p := startListener(t, redis.URL, testkit.Rabbit(t))
 	configure(t, redis.URL, "maxmemory 1")
 	p.publish("e1")
 	p.until("/readyz", http.StatusServiceUnavailable)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -83,11 +82,7 @@ func statementOf(t *testing.T, consumer, action, method, path string) string {
 const oneEvent = `{"specversion":"1.0","id":"e1","source":"/shop","type":"order.created","data":{"total": 1.50}}`
 
 func TestAnEventReachesTheBroker(t *testing.T) {
-	url := os.Getenv("AMQP_URL")
-	if url == "" {
-		url = testkit.StartRabbit(t).URL
-	}
-	namespace := testkit.Namespace(t)
+	url, namespace := testkit.Rabbit(t), testkit.Namespace(t)
 	at := startService(t, testkit.Redis(t), url, namespace)
 	require.Eventually(t, func() bool {
 		status, _ := call(t, "GET", "http://"+at.admin+"/readyz", "", "")
