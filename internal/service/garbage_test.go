@@ -9,7 +9,7 @@ import (
 )
 
 func TestThePercentageKeepsTheGarbageBounded(t *testing.T) {
-	for used, want := range map[uint64]int{0: 400, 1 << 20: 400, 8 << 20: 400, 16 << 20: 300, 32 << 20: 100, 48 << 20: 33, 64 << 20: 18, 128 << 20: 12, 4 << 30: 12} {
+	for used, want := range map[uint64]int{0: 400, 1 << 20: 400, 8 << 20: 400, 16 << 20: 200, 32 << 20: 50, 48 << 20: 25, 64 << 20: 18, 128 << 20: 10, 4 << 30: 10} {
 		if got := percentFor(used, 0); got != want {
 			t.Errorf("%d bytes: %d", used, got)
 		}
@@ -17,7 +17,7 @@ func TestThePercentageKeepsTheGarbageBounded(t *testing.T) {
 }
 
 func TestWhereMuchIsMadeAnewALargeHeapIsNotCollectedAllTheTime(t *testing.T) {
-	for rate, want := range map[float64]int{0: 12, 1 << 20: 12, 10 << 20: 20, 40 << 20: 81, 1 << 30: 100} {
+	for rate, want := range map[float64]int{0: 10, 1 << 20: 10, 10 << 20: 20, 40 << 20: 81, 1 << 30: 100} {
 		if got := percentFor(128<<20, rate); got != want {
 			t.Errorf("%.0f bytes per second: %d", rate, got)
 		}
