@@ -27,6 +27,14 @@ func (b *bench) pulls(t *testing.T, change func(*contract.Subscription)) {
 
 func asItIs(*contract.Subscription) {}
 
+// bornNow makes deliveries of this moment of messages that are made of old ones.
+func bornNow(messages ...rabbit.Message) []rabbit.Message {
+	for _, m := range messages {
+		m.Headers["x-webhook-created"] = time.Now().UnixMilli()
+	}
+	return messages
+}
+
 // pulled marks a message as the listener does.
 func pulled(messages ...rabbit.Message) []rabbit.Message {
 	for _, m := range messages {
@@ -97,7 +105,7 @@ func TestAFullMailboxParksAndDrains(t *testing.T) {
 	b.pulls(t, asItIs)
 	const n = 20
 	for i := range n {
-		b.send(t, pulled(b.message(fmt.Sprint(i), 1))...)
+		b.send(t, bornNow(pulled(b.message(fmt.Sprint(i), 1))...)...)
 	}
 	b.reasonIs(t, b.id(fmt.Sprint(n-1)), whyMailbox)
 	seen := map[string]bool{}
@@ -114,6 +122,20 @@ func TestAFullMailboxParksAndDrains(t *testing.T) {
 		require.NoError(t, err)
 		return len(seen) == n
 	}, 60*time.Second, 20*time.Millisecond, "nothing is lost")
+}
+
+func TestMailThatFindsNoRoomUntilItIsTooOldIsGivenUp(t *testing.T) {
+	b := start(t, status(200))
+	_, err := b.store.PutResource(t.Context(), contract.Resource{Name: "orders", Policy: []byte(`{"mailbox":{"max_bytes":3000}}`)})
+	require.NoError(t, err)
+	b.pulls(t, asItIs)
+	const n = 10
+	for i := range n { // deliveries of long ago
+		b.send(t, pulled(b.message(fmt.Sprint(i), 1))...)
+	}
+	d := b.reasonIs(t, b.id(fmt.Sprint(n-1)), "not collected in time: there was no room in the mailbox")
+	require.Equal(t, contract.DeliveryFailed, d.Status)
+	require.Equal(t, 1, d.AttemptCount)
 }
 
 func TestMailOfALineComesInItsOrder(t *testing.T) {
