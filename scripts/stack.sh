@@ -259,8 +259,8 @@ start_rabbitmq() {
     -- "$RABBITMQ_SERVER"
 }
 
-# The write-ahead log of the quorum queues sits in memory too. When it is full the broker is busy with it for a fifth of a second,
-# whatever its size: a small one is full often. By default it may grow to 512 MB.
+# The write-ahead log of the quorum queues sits in memory too. When it is full the broker is busy with it for some tenths of a
+# second, and a small one is full often. By default it may grow to 512 MB.
 rabbitmq_conf() {
   cat <<CONF
 listeners.tcp.local = 127.0.0.1:${PORT[amqp]}

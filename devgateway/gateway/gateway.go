@@ -22,6 +22,7 @@ import (
 	"github.com/apisix-webhooks/apisix-webhooks/devgateway/plugin"
 	"github.com/apisix-webhooks/apisix-webhooks/devgateway/runner"
 	"github.com/apisix-webhooks/apisix-webhooks/internal/hop"
+	"github.com/apisix-webhooks/apisix-webhooks/internal/service"
 )
 
 // Options say where a gateway finds its things. Zero values have the defaults of APISIX.
@@ -248,16 +249,7 @@ func (g *Gateway) serve(l net.Listener, s server) {
 // follow takes up changes of apisix.yaml. A bad file is logged, and the last good one stays.
 func (g *Gateway) follow(ctx context.Context) {
 	defer g.serving.Done()
-	tick := time.NewTicker(g.opts.Poll)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			g.reload()
-		}
-	}
+	service.Every(ctx, g.opts.Poll, func(context.Context) { g.reload() })
 }
 
 func (g *Gateway) reload() {

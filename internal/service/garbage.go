@@ -112,21 +112,21 @@ func percentFor(used uint64, rate float64) int {
 	return min(mostPercent, max(leastPercent, work, garbage*100/int(max(used, 1)))) // #nosec G115 -- bytes of memory
 }
 
-const (
-	allocated   = "/gc/heap/allocs:bytes"
-	liveHeap    = "/gc/heap/live:bytes"
-	liveStacks  = "/gc/scan/stack:bytes"
-	unavailable = 0
-)
+// allocated is all that was ever made.
+const allocated = "/gc/heap/allocs:bytes"
 
 // inUse is what the percentage is of: the live heap and the stacks.
-func inUse() uint64 { return read(liveHeap) + read(liveStacks) }
+func inUse() uint64 { return read("/gc/heap/live:bytes", "/gc/scan/stack:bytes") }
 
-func read(name string) uint64 {
-	sample := []metrics.Sample{{Name: name}}
-	metrics.Read(sample)
-	if sample[0].Value.Kind() != metrics.KindUint64 {
-		return unavailable
+// read adds metrics up.
+func read(names ...string) (sum uint64) {
+	samples := make([]metrics.Sample, len(names))
+	for i, name := range names {
+		samples[i].Name = name
 	}
-	return sample[0].Value.Uint64()
+	metrics.Read(samples)
+	for _, s := range samples {
+		sum += s.Value.Uint64()
+	}
+	return sum
 }

@@ -152,7 +152,7 @@ func EveryLine(level zapcore.Level, name string) *zap.Logger { return logger(cor
 func core(level zapcore.Level) zapcore.Core {
 	format := zap.NewProductionEncoderConfig()
 	format.EncodeTime = zapcore.ISO8601TimeEncoder
-	return zapcore.NewCore(zapcore.NewJSONEncoder(format), stderr, zap.NewAtomicLevelAt(level))
+	return zapcore.NewCore(zapcore.NewJSONEncoder(format), stderr, level)
 }
 
 func logger(core zapcore.Core, name string) *zap.Logger {
